@@ -1,0 +1,1 @@
+"""Values and words: the ground floor, standard library only."""
