@@ -1,0 +1,77 @@
+"""Undoing the content encoding of the copy that is read; what is relayed stays as the upstream sent it."""
+
+import zlib
+
+_GZIP, _ZLIB, _RAW = 31, 15, -15
+_WINDOW = {"gzip": _GZIP, "x-gzip": _GZIP, "deflate": _ZLIB}
+
+
+class BodyDecoder:
+    """Decodes one body piece by piece, never to more than ``limit_bytes`` in all. Never raises: what cannot be decoded
+    is left out, and `note` says why.
+    """
+
+    def __init__(self, encoding: str | None, limit_bytes: int = 32 << 20) -> None:
+        codings = [
+            name for part in (encoding or "").lower().split(",") if (name := part.strip()) not in ("", "identity")
+        ]
+        self.note: str | None = None
+        self._left = limit_bytes
+        self._limit = limit_bytes
+        self._wbits = 0
+        self._stream: zlib._Decompress | None = None
+        self._held = b""  # a first byte, which alone does not tell zlib from raw deflate
+        self._members = 0
+        self._ended = False
+        if len(codings) == 1 and codings[0] in _WINDOW:
+            self._wbits = _WINDOW[codings[0]]
+        elif codings:
+            self.note = f"content-encoding {', '.join(codings)[:100]} is not read"
+
+    def feed(self, data: bytes) -> bytes:
+        """The decoded bytes that ``data`` yields; the same object when there is nothing to decode."""
+        if not self._wbits:
+            return b"" if self.note else data
+        out: list[bytes] = []
+        try:
+            while data and self.note is None and not self._ended:
+                data = self._inflate(data, out)
+        except zlib.error as error:
+            self.note = f"the encoded body is damaged: {error}"[:200]
+        return b"".join(out)
+
+    def _inflate(self, data: bytes, out: list[bytes]) -> bytes:
+        """Decode up to the end of the current gzip member or zlib stream; returns what follows it."""
+        if self._stream is None:
+            data = self._begin(data)
+            if self._stream is None:
+                return b""
+        piece = self._stream.decompress(data, self._left + 1)
+        if len(piece) > self._left:
+            self.note = f"the decoded body is longer than {self._limit} bytes; the rest was not read"
+            piece = piece[: self._left]
+        self._left -= len(piece)
+        out.append(piece)
+        if not self._stream.eof:
+            return b""
+        rest = self._stream.unused_data
+        self._stream = None
+        self._ended = self._wbits != _GZIP  # a gzip body may have several members
+        self._members += 1
+        return rest
+
+    def _begin(self, data: bytes) -> bytes:
+        """Start a decoder for what ``data`` begins with; it stays None when that cannot be told yet."""
+        data, self._held = self._held + data, b""
+        if self._members:
+            data = data.lstrip(b"\0")  # padding after a gzip member
+        if len(data) < 2:
+            self._held = data
+        elif self._members and not data.startswith(b"\x1f\x8b"):
+            self._ended = True
+        else:
+            # RFC 9110 means zlib by deflate; some servers send it raw. A zlib header is a multiple of 31.
+            if self._wbits == _ZLIB and (data[0] & 15 != 8 or int.from_bytes(data[:2], "big") % 31):
+                self._wbits = _RAW
+            self._stream = zlib.decompressobj(self._wbits)
+        return data

@@ -1,0 +1,97 @@
+"""Which API surface a path belongs to, and what is known about the endpoint behind it."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+Dialect = Literal["openai", "anthropic"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoint:
+    """An API operation as the log names it (CONTRACT, column `endpoint`)."""
+
+    name: str
+    dialect: Dialect
+    is_observed: bool  # the answer is read for usage, model, finish reason
+    needs_json: bool  # a body that is no JSON object is refused before the upstream is called
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where a request path points: its endpoint and what follows the version prefix."""
+
+    endpoint: Endpoint
+    rest: bytes  # starts with "/": what is put behind the upstream's base URL
+
+
+def _observed(name: str, dialect: Dialect) -> Endpoint:
+    return Endpoint(name=name, dialect=dialect, is_observed=True, needs_json=True)
+
+
+OTHER: dict[Dialect, Endpoint] = {
+    "openai": Endpoint(name="other", dialect="openai", is_observed=False, needs_json=False),
+    "anthropic": Endpoint(name="other", dialect="anthropic", is_observed=False, needs_json=False),
+}
+MODELS: dict[Dialect, Endpoint] = {
+    "openai": Endpoint(name="other", dialect="openai", is_observed=False, needs_json=False),
+    "anthropic": Endpoint(name="other", dialect="anthropic", is_observed=False, needs_json=False),
+}
+"""The list of models: answered by the gateway, so told apart from OTHER by identity."""
+COUNT_TOKENS = Endpoint(name="other", dialect="anthropic", is_observed=False, needs_json=True)
+
+_POST: dict[Dialect, dict[bytes, Endpoint]] = {
+    "openai": {
+        b"/chat/completions": _observed("openai.chat", "openai"),
+        b"/completions": _observed("openai.completions", "openai"),
+        b"/embeddings": _observed("openai.embeddings", "openai"),
+        b"/responses": _observed("openai.responses", "openai"),
+    },
+    "anthropic": {
+        b"/messages": _observed("anthropic.messages", "anthropic"),
+        b"/messages/count_tokens": COUNT_TOKENS,
+    },
+}
+_MOUNTS: tuple[tuple[bytes, Dialect | None], ...] = (
+    (b"/v1", None),
+    (b"/openai/v1", "openai"),
+    (b"/anthropic/v1", "anthropic"),
+)
+
+
+def _hot_places() -> dict[bytes, Place]:
+    places = {}
+    for dialect, paths in _POST.items():
+        for rest, endpoint in paths.items():
+            for prefix, mounted in _MOUNTS:
+                if mounted in (None, dialect):
+                    places[prefix + rest] = Place(endpoint=endpoint, rest=rest)
+    return places
+
+
+_HOT = _hot_places()
+
+
+def place_of(method: bytes, path: bytes, *, speaks_anthropic: bool) -> Place | None:
+    """The place of ``path`` (raw, without query), or None when it is below no API mount
+    (`/v1/v1/…` is a base URL misspelt).
+
+    ``speaks_anthropic``: the request carries `anthropic-version`, which tells the two vendors'
+    colliding paths apart (both own /v1/models, /v1/files and more).
+    """
+    if method == b"POST" and (hot := _HOT.get(path)) is not None:
+        return hot
+    for prefix, mounted in _MOUNTS:
+        if not path.startswith(prefix):
+            continue
+        rest = path[len(prefix) :]
+        if not rest.startswith(b"/") or rest.startswith(b"/v1/"):
+            continue
+        dialect: Dialect = mounted or ("anthropic" if speaks_anthropic or _is_messages(rest) else "openai")
+        if method == b"GET" and rest == b"/models":
+            return Place(endpoint=MODELS[dialect], rest=rest)
+        return Place(endpoint=OTHER[dialect], rest=rest)
+    return None
+
+
+def _is_messages(rest: bytes) -> bool:
+    return rest == b"/messages" or rest.startswith(b"/messages/")
