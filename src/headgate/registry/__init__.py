@@ -1,0 +1,1 @@
+"""Registry objects and control state in SQLite: keys and history; the only package that imports sqlite3."""
