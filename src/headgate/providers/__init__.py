@@ -1,0 +1,1 @@
+"""Where requests go: what ships as an upstream of our own."""
