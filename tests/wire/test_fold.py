@@ -199,9 +199,15 @@ def test_whole_chat_body_gives_everything() -> None:
         response_id="c",
         finish_reason="stop",
         usage_raw=json.dumps(counts),
-        output_chars=8,
         is_complete=True,
     )
+
+
+def test_characters_are_counted_where_no_usage_came() -> None:
+    message = {"role": "assistant", "content": "Hello", "tool_calls": [{"function": {"name": "f", "arguments": "{}"}}]}
+    assert body("openai.chat", {"choices": [{"message": message}]}).output_chars == 8
+    content = [{"type": "thinking", "thinking": "ab", "signature": "zzz"}, {"type": "text", "text": "cd"}]
+    assert body("anthropic.messages", {"content": content}).output_chars == 4
 
 
 def test_whole_bodies_of_the_other_dialects_give_their_usage() -> None:
@@ -215,7 +221,7 @@ def test_whole_bodies_of_the_other_dialects_give_their_usage() -> None:
             "usage": {"input_tokens": 1, "output_tokens": 2, "service_tier": "priority"},
         },
     )
-    assert (anthropic.output_chars, anthropic.finish_reason, anthropic.service_tier) == (4, "end_turn", "priority")
+    assert (anthropic.finish_reason, anthropic.service_tier) == ("end_turn", "priority")
     responses = body(
         "openai.responses",
         {"id": "r", "status": "incomplete", "incomplete_details": {"reason": "content_filter"}, "usage": {"a": 1}},

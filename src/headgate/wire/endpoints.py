@@ -37,6 +37,11 @@ MODELS: dict[Dialect, Endpoint] = {
     "anthropic": Endpoint(name="other", dialect="anthropic", is_observed=False, needs_json=False),
 }
 """The list of models: answered by the gateway, so told apart from OTHER by identity."""
+MISPLACED: dict[Dialect, Endpoint] = {
+    "openai": Endpoint(name="other", dialect="openai", is_observed=False, needs_json=False),
+    "anthropic": Endpoint(name="other", dialect="anthropic", is_observed=False, needs_json=False),
+}
+"""What a client asks for whose base URL is misspelt: `/v1/v1/…`, or an API path without `/v1`."""
 COUNT_TOKENS = Endpoint(name="other", dialect="anthropic", is_observed=False, needs_json=True)
 
 _POST: dict[Dialect, dict[bytes, Endpoint]] = {
@@ -69,11 +74,11 @@ def _hot_places() -> dict[bytes, Place]:
 
 
 _HOT = _hot_places()
+_API_WORDS = frozenset((b"chat", b"completions", b"embeddings", b"responses", b"messages", b"models"))
 
 
 def place_of(method: bytes, path: bytes, *, speaks_anthropic: bool) -> Place | None:
-    """The place of ``path`` (raw, without query), or None when it is below no API mount
-    (`/v1/v1/…` is a base URL misspelt).
+    """The place of ``path`` (raw, without query), or None when it is no API path, not even a misspelt one.
 
     ``speaks_anthropic``: the request carries `anthropic-version`, which tells the two vendors'
     colliding paths apart (both own /v1/models, /v1/files and more).
@@ -81,15 +86,17 @@ def place_of(method: bytes, path: bytes, *, speaks_anthropic: bool) -> Place | N
     if method == b"POST" and (hot := _HOT.get(path)) is not None:
         return hot
     for prefix, mounted in _MOUNTS:
-        if not path.startswith(prefix):
-            continue
         rest = path[len(prefix) :]
-        if not rest.startswith(b"/") or rest.startswith(b"/v1/"):
+        if not path.startswith(prefix) or not rest.startswith(b"/"):
             continue
         dialect: Dialect = mounted or ("anthropic" if speaks_anthropic or _is_messages(rest) else "openai")
+        if rest.startswith(b"/v1/"):
+            return Place(endpoint=MISPLACED[dialect], rest=rest)
         if method == b"GET" and rest == b"/models":
             return Place(endpoint=MODELS[dialect], rest=rest)
         return Place(endpoint=OTHER[dialect], rest=rest)
+    if path.split(b"/", 2)[1:2] and path.split(b"/", 2)[1] in _API_WORDS and not path.endswith(b"/invocations"):
+        return Place(endpoint=MISPLACED["anthropic" if speaks_anthropic else "openai"], rest=path)
     return None
 
 

@@ -24,7 +24,8 @@ class Folded:
     usage_raw: str | None = None
     """JSON text of the usage object as received; Anthropic streams: the merged object."""
     output_chars: int | None = None
-    """Characters the model wrote: text, thinking, refusals, tool names and arguments. None: not a text answer."""
+    """Characters the model wrote: text, thinking, refusals, tool names and arguments. None: not a text answer, or a
+    whole one with usage, which needs no estimate."""
     is_complete: bool = False
     """The terminal event was seen, or the JSON was whole; True for content that has no end of its own."""
     error_type: str | None = None

@@ -1,0 +1,279 @@
+"""From spool to log: read, price, store, exactly once; a start whose writer died becomes a row of its own."""
+
+import asyncio
+import logging
+import os
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from headgate.control.record_rows import Priced, interrupted_row, row_of
+from headgate.control.starts import OpenStart, recovered_starts
+from headgate.core.errors import HeadgateError
+from headgate.core.ids import now_us
+from headgate.spool.reader import Batch, Entry, Position, SpoolReader, is_writer_alive, read_bodies, spools
+from headgate.spool.record import FinalRecord
+from headgate.store.connection import OutcomeUnknown
+from headgate.store.log import Log, Mark
+from headgate.store.rows import RequestRow
+from headgate.store.values import Bodies, Location
+
+__all__ = ["BodiesLazy", "Ingest", "Priced", "Progress"]
+
+BATCH_RECORDS = 2000
+BATCH_BYTES = 16 << 20
+POLL_S = 0.1
+LONGEST_PAUSE_S = 5.0
+FREE_FLOOR_BYTES = 32 << 20
+"""Below this the log is left alone: a full disk invalidates a DuckDB instance, and the spool is the better buffer."""
+
+_logger = logging.getLogger("headgate.ingest")
+
+
+class BodiesLazy:
+    """The bodies of one final record, read from the spool when asked for."""
+
+    def __init__(self, spool_dir: Path, location: Location) -> None:
+        self._spool_dir = spool_dir
+        self._location = location
+
+    def read(self) -> Bodies | None:
+        """The captured bytes; None when they cannot be read."""
+        return spooled_bodies(self._spool_dir, self._location)
+
+
+Price = Callable[[FinalRecord, BodiesLazy], Priced]
+
+
+def spooled_bodies(spool_dir: Path, location: Location) -> Bodies | None:
+    """The bodies at ``location``; None when the segment is gone."""
+    found = read_bodies(spool_dir, location.spool_id, location.segment, location.offset)
+    if found is None:
+        return None
+    return Bodies(request=found.request, sent=found.sent or None, response=found.response)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """How far one spool is stored, and which of its segments hold starts that have not ended."""
+
+    position: Position | None
+    is_closed: bool
+    unfinished_segments: frozenset[int]
+
+
+@dataclass(slots=True)
+class _Spool:
+    reader: SpoolReader
+    position: Position | None
+    starts: dict[int, OpenStart]
+
+
+class Ingest:
+    """The one reader of the spools of a home. ``step`` blocks; one thread at a time runs it."""
+
+    def __init__(
+        self, home: Path, log: Log, price: Price, on_rows: Callable[[Sequence[RequestRow]], None] = lambda rows: None
+    ) -> None:
+        self.spool_dir = home / "spool"
+        self.lag_s = 0.0
+        self.problem: str | None = None  # why the log is not being written to, in a sentence
+        self.stored = 0
+        self.damaged_bytes = 0
+        self.dropped = 0  # records the writers had to drop and counted
+        self.set_aside = 0  # records that could only be stored bare
+        self._log = log
+        self._price = price
+        self._on_rows = on_rows
+        self._lock = threading.Lock()
+        self._spools: dict[str, _Spool] = {}
+        self._closed: set[str] = set()
+        self._generation = -1
+        self._is_stopping = asyncio.Event()
+        log.spool_bodies = self._bodies_at
+
+    def _bodies_at(self, location: Location) -> Bodies | None:
+        return spooled_bodies(self.spool_dir, location)
+
+    # ------------------------------------------------------------------ the loop
+
+    async def run(self) -> None:
+        """Step until ``stop``; waits ``POLL_S`` when there was nothing, longer while the log is in trouble."""
+        pause_s = POLL_S
+        while not self._is_stopping.is_set():
+            count = await asyncio.to_thread(self.guarded_step)
+            pause_s = min(pause_s * 2, LONGEST_PAUSE_S) if self.problem else POLL_S
+            if count == 0:
+                try:
+                    await asyncio.wait_for(self._is_stopping.wait(), pause_s)
+                except TimeoutError:
+                    continue
+
+    def stop(self) -> None:
+        """Let ``run`` end after the batch it is in."""
+        self._is_stopping.set()
+
+    def guarded_step(self) -> int:
+        """``step``, with what went wrong kept in ``problem`` instead of raised: the spool holds what waits."""
+        try:
+            count = self.step()
+        except OutcomeUnknown as error:
+            self.problem = error.sentence
+            _logger.warning("%s", error.sentence)
+            return 0
+        except Exception as error:  # the border of an ingest batch: the same batch is read again
+            self.problem = f"Storing failed ({type(error).__name__}: {error}); the spool keeps what is waiting."
+            _logger.exception("A batch could not be stored; it is tried again.")
+            self._generation = -1
+            return 0
+        return count
+
+    def step(self) -> int:
+        """Store one bounded batch of every spool; returns how many records were read."""
+        with self._lock:
+            if not self._has_room():
+                return 0
+            if self._generation != self._log.generation:
+                self._start_over()
+            self.lag_s = 0.0
+            count = sum(self._step_spool(spool_id) for spool_id in spools(self.spool_dir))
+            self.problem = None
+            return count
+
+    def _has_room(self) -> bool:
+        facts = os.statvfs(self.spool_dir.parent)
+        free = facts.f_bavail * facts.f_frsize
+        if free >= FREE_FLOOR_BYTES:
+            return True
+        self.problem = f"Only {free >> 20} MB are free for {self.spool_dir.parent}; storing waits. Free disk space."
+        return False
+
+    def _start_over(self) -> None:
+        """Forget what memory says and believe the log: it was (re)opened."""
+        generation = self._log.generation
+        self._spools.clear()
+        self._closed = self._log.closed_spools()
+        self._generation = generation
+
+    def _step_spool(self, spool_id: str) -> int:
+        if spool_id in self._closed:
+            return 0
+        # Asked before reading: what a writer wrote before it was seen dead is then read before its spool is closed.
+        is_alive = is_writer_alive(self.spool_dir, spool_id)
+        spool = self._spools.get(spool_id) or self._open(spool_id)
+        batch = spool.reader.read(spool.position, BATCH_RECORDS, BATCH_BYTES)
+        self.damaged_bytes += batch.damaged_bytes
+        if batch.entries:
+            self._store_batch(spool_id, spool, batch)
+            self._note_lag(batch)
+        elif not is_alive:
+            self._close(spool_id, spool, batch.position)
+        spool.position = batch.position
+        return len(batch.entries)
+
+    def _open(self, spool_id: str) -> _Spool:
+        stored = self._log.positions().get(spool_id)
+        position = None if stored is None else Position(segment=stored[0], offset=stored[1])
+        reader = SpoolReader(self.spool_dir, spool_id)
+        starts = {} if position is None else recovered_starts(reader, position, self._log)
+        spool = self._spools[spool_id] = _Spool(reader=reader, position=position, starts=starts)
+        return spool
+
+    def _note_lag(self, batch: Batch) -> None:
+        finals = [entry.final for entry in batch.entries if entry.final is not None]
+        if finals and len(batch.entries) >= BATCH_RECORDS // 2:
+            last = finals[-1]
+            self.lag_s = max(self.lag_s, (now_us() - last.started_at_us - last.latency_us) / 1e6)
+
+    # ------------------------------------------------------------------ storing
+
+    def _store_batch(self, spool_id: str, spool: _Spool, batch: Batch) -> None:
+        rows = []
+        for entry in batch.entries:
+            if entry.final is not None:
+                rows.append(self._row(spool_id, entry, entry.final))
+            elif entry.gap is not None:
+                self.dropped += entry.gap.dropped
+        if rows:
+            mark = Mark(spool_id=spool_id, segment=batch.position.segment, offset=batch.position.offset)
+            self._store(rows, mark)
+        _follow_starts(spool.starts, batch.entries)
+
+    def _row(self, spool_id: str, entry: Entry, final: FinalRecord) -> RequestRow:
+        location = Location(spool_id=spool_id, segment=entry.segment, offset=entry.offset)
+        try:
+            priced = self._price(final, BodiesLazy(self.spool_dir, location))
+        except Exception as error:  # the border to pricing: a row without a cost is better than no row
+            _logger.exception("Pricing failed for %s", final.request_id)
+            priced = Priced(cost_reason=f"pricing failed ({type(error).__name__})")
+        return row_of(final, location, entry.length, priced)
+
+    def _store(self, rows: list[RequestRow], mark: Mark) -> None:
+        try:
+            self._log.store(rows, mark)
+        except OutcomeUnknown:
+            self._generation = -1
+            raise
+        except (HeadgateError, ValueError, TypeError, OverflowError) as error:
+            _logger.warning("A batch of %d rows was refused (%s); storing them one by one.", len(rows), error)
+            rows = [self._storable(row) for row in rows]
+            self._log.store(rows, mark)
+        self.stored += len(rows)
+        if not rows:
+            return
+        try:
+            self._on_rows(rows)
+        except Exception:  # the border to listeners: the rows are stored whatever a page thinks of them
+            _logger.exception("A listener failed on stored rows.")
+
+    def _storable(self, row: RequestRow) -> RequestRow:
+        """``row`` when the log takes it, else what is certain of it: one poisonous record never blocks the queue."""
+        if self._log.accepts(row):
+            return row
+        self.set_aside += 1
+        bare = RequestRow(
+            request_id=row.request_id,
+            started_at_us=row.started_at_us,
+            spool_id=row.spool_id,
+            segment=row.segment,
+            offset=row.offset,
+            length=row.length,
+            endpoint=row.endpoint,
+            outcome=row.outcome,
+            capture=row.capture,
+            cost_reason="the record could not be stored in full",
+            fold_note="the record could not be stored in full",
+        )
+        return bare
+
+    def _close(self, spool_id: str, spool: _Spool, position: Position) -> None:
+        """The writer is dead, everything is read: unfinished starts become rows, with the mark that ends the spool."""
+        rows = [interrupted_row(spool_id, start) for start in spool.starts.values()]
+        mark = Mark(spool_id=spool_id, segment=position.segment, offset=position.offset, is_closed=True)
+        self._store(rows, mark)
+        self._spools.pop(spool_id, None)
+        self._closed.add(spool_id)
+
+    # ------------------------------------------------------------------ for the jobs
+
+    def progress(self) -> tuple[int, dict[str, Progress]]:
+        """The log's generation this holds for, and per spool how far it is stored (None: not begun)."""
+        with self._lock:
+            found = {}
+            for spool_id in spools(self.spool_dir):
+                spool = self._spools.get(spool_id)
+                found[spool_id] = Progress(
+                    position=spool.position if spool else None,
+                    is_closed=spool_id in self._closed,
+                    unfinished_segments=frozenset(s.segment for s in spool.starts.values()) if spool else frozenset(),
+                )
+            return self._generation, found
+
+
+def _follow_starts(starts: dict[int, OpenStart], entries: Sequence[Entry]) -> None:
+    for entry in entries:
+        if entry.start is not None:
+            starts[entry.start.sequence] = OpenStart(record=entry.start, segment=entry.segment, offset=entry.offset)
+        elif entry.final is not None:
+            starts.pop(entry.final.sequence, None)

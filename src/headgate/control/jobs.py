@@ -1,0 +1,73 @@
+"""The log's housekeeping, one job at a time: sealing, deletion, retention, merging."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from headgate.control.deletion import is_pending, purge
+from headgate.control.ingest import Ingest
+from headgate.control.retention import retain
+from headgate.control.seal import merge_days, seal
+from headgate.core.ids import monotonic_s
+from headgate.core.settings_types import Log as LogSettings
+from headgate.store.log import Log
+
+TICK_S = 1.0
+
+_logger = logging.getLogger("headgate.jobs")
+
+
+@dataclass(slots=True, kw_only=True)
+class Job:
+    """Something done every ``every_s`` seconds; ``problem`` says why the last time failed."""
+
+    name: str
+    every_s: float
+    run: Callable[[], object]
+    due_s: float = 0.0
+    problem: str | None = None
+
+
+class Jobs:
+    """Housekeeping of one home. Jobs run in a thread, one after the other, beside ingest."""
+
+    def __init__(self, home: Path, log: Log, ingest: Ingest, settings: Callable[[], LogSettings]) -> None:
+        self._is_stopping = asyncio.Event()
+        begin_s = monotonic_s()
+        self.jobs = (
+            Job(name="seal", every_s=5.0, run=lambda: seal(log, ingest)),
+            Job(name="deletion", every_s=60.0, run=lambda: is_pending(log) and purge(home, log, ingest)),
+            Job(name="retention", every_s=600.0, run=lambda: retain(home, log, settings()), due_s=begin_s + 30),
+            Job(name="merge", every_s=3600.0, run=lambda: merge_days(log), due_s=begin_s + 60),
+            Job(name="marks", every_s=3600.0, run=log.prune_marks, due_s=begin_s + 90),
+        )
+
+    async def run(self) -> None:
+        """Run what is due until cancelled or ``stop``."""
+        while not self._is_stopping.is_set():
+            await asyncio.to_thread(self.step)
+            try:
+                await asyncio.wait_for(self._is_stopping.wait(), TICK_S)
+            except TimeoutError:
+                continue
+
+    def stop(self) -> None:
+        """Let ``run`` end after the job it is in."""
+        self._is_stopping.set()
+
+    def step(self) -> None:
+        """Run every job that is due."""
+        for job in self.jobs:
+            if monotonic_s() >= job.due_s and not self._is_stopping.is_set():
+                self._run(job)
+
+    def _run(self, job: Job) -> None:
+        try:
+            job.run()
+            job.problem = None
+        except Exception as error:  # the border of a job: it is tried again when next due
+            job.problem = f"{type(error).__name__}: {error}"
+            _logger.warning("The job %s failed and will run again: %s", job.name, job.problem)
+        job.due_s = monotonic_s() + job.every_s

@@ -1,0 +1,84 @@
+"""Prometheus text: the workers' counters, all together, and what the control process knows."""
+
+import re
+from typing import Any
+
+from headgate.control import queries
+from headgate.control.state import ControlApp
+from headgate.control.status import counters_of, disk_of, health_of, summed
+from headgate.core.errors import HeadgateError
+from headgate.core.ids import now_us
+
+MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+_GAUGES = frozenset({"in_flight", "connections", "open_connections", "idle_connections", "pool_idle"})
+_HELP = {
+    "started": "Requests whose upstream call was begun.",
+    "recorded": "Requests recorded in the spool.",
+    "dropped": "Records that could not be kept.",
+    "in_flight": "Requests being served now.",
+}
+_NOT_A_NAME = re.compile(r"[^a-z0-9_]")
+
+
+def metrics_text(control: ControlApp) -> str:
+    """Blocking: the whole page."""
+    counters = counters_of(control.home.path)
+    page = _Page()
+    for name, value in sorted(summed(counters).items()):
+        clean = _NOT_A_NAME.sub("_", name.lower())
+        kind = "gauge" if name in _GAUGES else "counter"
+        page.add(f"headgate_{clean}" + ("" if kind == "gauge" else "_total"), kind, _HELP.get(name, ""), {}, value)
+    page.add("headgate_workers", "gauge", "Workers whose counters are counted here.", {}, len(counters))
+    health = health_of(control)
+    page.add("headgate_store_up", "gauge", "1: the log answers.", {}, int(health.status != "down"))
+    page.add("headgate_ingest_lag_seconds", "gauge", "How far storing is behind.", {}, round(health.lag_s, 3))
+    page.add("headgate_ingest_rows_total", "counter", "Rows stored since start.", {}, control.ingest.stored)
+    page.add(
+        "headgate_ingest_damaged_bytes_total",
+        "counter",
+        "Bytes of the spool that could not be read.",
+        {},
+        control.ingest.damaged_bytes,
+    )
+    age_s = 0.0 if control.publisher.published_at_us is None else (now_us() - control.publisher.published_at_us) / 1e6
+    page.add("headgate_snapshot_generation", "gauge", "Generation published.", {}, control.publisher.generation)
+    page.add("headgate_snapshot_age_seconds", "gauge", "Since it was published.", {}, round(age_s, 1))
+    for name, value in disk_of(control).items():
+        page.add("headgate_disk_bytes", "gauge", "Bytes on disk.", {"what": name.removesuffix("_bytes")}, value)
+    try:
+        _add_log(page, control)
+    except HeadgateError as error:
+        page.lines.append(f"# the log did not answer: {_escaped(error.sentence)}")
+    return "\n".join(page.lines) + "\n"
+
+
+def _add_log(page: "_Page", control: ControlApp) -> None:
+    facts = queries.metric_facts(control.log)
+    page.add("headgate_rows", "gauge", "Requests in the log.", {}, facts["requests"])
+    page.add("headgate_rows_priced", "gauge", "Requests in the log with a cost.", {}, facts["priced"])
+    for reason, times in (facts["reasons"] or {}).items():
+        page.add("headgate_rows_unpriced", "gauge", "Requests in the log without a cost.", {"reason": reason}, times)
+    for outcome, times in (facts["outcomes"] or {}).items():
+        page.add("headgate_rows_by_outcome", "gauge", "Requests in the log by outcome.", {"outcome": outcome}, times)
+    if facts["cost_usd"] is not None:
+        page.add("headgate_rows_cost_usd", "gauge", "Cost of the requests in the log.", {}, facts["cost_usd"])
+
+
+class _Page:
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self._described: set[str] = set()
+
+    def add(self, name: str, kind: str, words: str, labels: dict[str, str], value: Any) -> None:
+        if name not in self._described:
+            self._described.add(name)
+            if words:
+                self.lines.append(f"# HELP {name} {words}")
+            self.lines.append(f"# TYPE {name} {kind}")
+        text = ",".join(f'{label}="{_escaped(content)}"' for label, content in labels.items())
+        self.lines.append(f"{name}{{{text}}} {value}" if text else f"{name} {value}")
+
+
+def _escaped(text: str) -> str:
+    short = text if len(text) <= 200 else text[:199] + "…"
+    return short.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")

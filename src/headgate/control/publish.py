@@ -1,0 +1,141 @@
+"""Keys and settings to the gateway workers: every change is published at once, and noted in the history."""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, TypeVar
+
+from headgate.control.access import Principal
+from headgate.control.keyring import Keyring
+from headgate.core.ids import now_us
+from headgate.core.settings import Settings
+from headgate.registry import admin, history, keys
+from headgate.registry.database import Database
+from headgate.registry.history import HistoryEntry
+from headgate.snapshot import KeyEntry, Role, Snapshot, next_generation, publish
+
+_T = TypeVar("_T")
+
+
+class Publisher:
+    """The one writer of the registry and of the snapshot; its changes run one after the other, off the event loop."""
+
+    def __init__(self, home: Path, settings: Settings, registry: Database, keyring: Keyring) -> None:
+        self._home, self._settings, self.registry, self._keyring = home, settings, registry, keyring
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="headgate-registry")
+        self.generation = 0
+        self.published_at_us: int | None = None
+
+    def ensure_admin_key(self, environ_key: str | None) -> Path | None:
+        """Sees to it that someone is admin where a key is needed, or given; returns the file a minted key is in."""
+        if environ_key is None and not self._settings.server.require_key:
+            return None
+        return admin.ensure_admin_key(self.registry, self._home, environ_key)
+
+    def publish(self) -> None:
+        """Blocking: hand the current settings and keys to the workers and to this process."""
+        entries = keys.keys_by_digest(self.registry)
+        # This process refuses a revoked key even when the disk refuses the snapshot.
+        self._keyring.replace(entries)
+        snapshot = Snapshot(
+            generation=next_generation(self._home), published_at_us=now_us(), settings=self._settings, keys=entries
+        )
+        publish(self._home, snapshot)
+        self.generation, self.published_at_us = snapshot.generation, snapshot.published_at_us
+
+    def load_keys(self) -> None:
+        """Blocking: answer to the registry's keys without publishing, where no worker runs."""
+        self._keyring.replace(keys.keys_by_digest(self.registry))
+
+    async def create_key(
+        self,
+        who: Principal,
+        *,
+        name: str,
+        role: Role,
+        project: str,
+        models: Sequence[str],
+        expires_in_s: float | None,
+        reason: str | None,
+    ) -> tuple[KeyEntry, str]:
+        """A new key, good on every worker within two seconds, and its plaintext."""
+
+        def change() -> tuple[KeyEntry, str]:
+            return keys.create_key(
+                self.registry,
+                name=name,
+                role=role,
+                project=project,
+                models=models,
+                expires_in_s=expires_in_s,
+                by=name_of(who),
+                reason=reason,
+            )
+
+        return await self._changed(change)
+
+    async def revoke_key(self, who: Principal, wanted: str, reason: str | None) -> KeyEntry:
+        """Ends a key now, by id or name."""
+        return await self._changed(lambda: keys.revoke(self.registry, wanted, by=name_of(who), reason=reason))
+
+    async def rotate_key(
+        self, who: Principal, wanted: str, overlap_s: float, reason: str | None
+    ) -> tuple[KeyEntry, str]:
+        """A successor of a key, which goes on for the overlap."""
+        return await self._changed(
+            lambda: keys.rotate(self.registry, wanted, overlap_s=overlap_s, by=name_of(who), reason=reason)
+        )
+
+    async def list_keys(self) -> list[KeyEntry]:
+        """All keys, ended ones included."""
+        return await self._run(lambda: keys.list_keys(self.registry))
+
+    async def history(
+        self, object_name: str | None, as_of_us: int | None, before_seq: int | None, limit: int
+    ) -> list[HistoryEntry]:
+        """Who changed what, newest first; a key is found by its id or its name."""
+
+        def entries() -> list[HistoryEntry]:
+            found = history.entries(self.registry, object_name, as_of_us, before_seq=before_seq, limit=limit)
+            if found or object_name is None:
+                return found
+            wanted = object_name.removeprefix("key:")
+            ids = [entry.id for entry in keys.list_keys(self.registry) if entry.name == wanted]
+            named = [
+                entry
+                for key_id in ids
+                for entry in history.entries(
+                    self.registry, f"key:{key_id}", as_of_us, before_seq=before_seq, limit=limit
+                )
+            ]
+            return sorted(named, key=lambda entry: -entry.seq)[:limit]
+
+        return await self._run(entries)
+
+    async def record(self, who: Principal, action: str, object_name: str, detail: Mapping[str, Any]) -> None:
+        """Note a change that is not the registry's own."""
+        await self._run(
+            lambda: history.record(self.registry, who=name_of(who), action=action, object=object_name, detail=detail)
+        )
+
+    def close(self) -> None:
+        """Finish what runs and close the registry."""
+        self._thread.shutdown(wait=True)
+        self.registry.close()
+
+    async def _changed(self, change: Callable[[], _T]) -> _T:
+        def run() -> _T:
+            result = change()
+            self.publish()
+            return result
+
+        return await self._run(run)
+
+    async def _run(self, call: Callable[[], _T]) -> _T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, call)
+
+
+def name_of(who: Principal) -> str:
+    """How the history names someone."""
+    return who.key_id or "local"

@@ -1,0 +1,1 @@
+"""The data plane: a worker process that relays calls and writes what happened to its spool."""

@@ -1,0 +1,173 @@
+"""Header rules, both ways: what is read, what travels on, what is written anew."""
+
+import http
+from collections.abc import Iterable
+
+from headgate.gateway.upstream import Headers
+
+HOP_BY_HOP = frozenset(
+    (b"connection", b"keep-alive", b"proxy-connection", b"proxy-authenticate", b"proxy-authorization")
+    + (b"te", b"trailer", b"transfer-encoding", b"upgrade")
+)
+"""RFC 9110 section 7.6.1, and the names that `connection` lists."""
+CREDENTIALS = frozenset((b"authorization", b"x-api-key", b"api-key", b"x-goog-api-key"))
+_NOT_SENT_ON = HOP_BY_HOP | {b"host", b"expect"}
+_SPECIAL = _NOT_SENT_ON | CREDENTIALS | {b"content-length", b"accept-encoding", b"cookie"}
+_NOTED = _SPECIAL | {
+    *(b"content-type", b"content-encoding", b"user-agent", b"traceparent", b"anthropic-version"),
+    *(b"origin", b"sec-fetch-site", b"sec-fetch-mode"),
+    *(b"access-control-request-method", b"access-control-request-headers"),
+}
+_OWN_PREFIX = b"x-headgate-"
+_NOTED_OF_ANSWERS = HOP_BY_HOP | {
+    *(b"content-length", b"content-type", b"content-encoding", b"x-request-id", b"request-id")
+}
+STATUS_LINES = {
+    status: f"HTTP/1.1 {status} {http.HTTPStatus(status).phrase if status in set(http.HTTPStatus) else ''}\r\n".encode()
+    for status in range(100, 600)
+}
+
+
+class RequestHead:
+    """A request's headers, read in one pass."""
+
+    __slots__ = ("_accept_encoding_at", "_credentials_at", "_length_at", "_lines", "has_two_hosts", "noted", "own")
+
+    def __init__(self, headers: Headers) -> None:
+        self.noted: dict[bytes, bytes] = {}  # lower-case name -> value, of the names that matter to us
+        self.own: dict[bytes, bytes] = {}  # x-headgate-… without the prefix
+        self.has_two_hosts = False
+        self._credentials_at: list[int] = []
+        self._length_at = self._accept_encoding_at = -1
+        noted, noted_names = self.noted, _NOTED
+        lines: list[bytes] = []
+        self._lines = lines
+        for name, value in headers:
+            lowered = name.lower()
+            if lowered in noted_names:
+                if lowered in _SPECIAL and not self._is_sent_on(lowered, value):
+                    continue
+                noted[lowered] = value
+            elif lowered[:2] == b"x-" and lowered.startswith(_OWN_PREFIX):
+                self.own[lowered[len(_OWN_PREFIX) :]] = value
+                continue
+            lines.append(name + b": " + value)
+        tokens = noted.get(b"connection")
+        if tokens is not None and tokens not in (b"keep-alive", b"close"):
+            self._drop_listed(tokens)
+
+    def _is_sent_on(self, lowered: bytes, value: bytes) -> bool:
+        """Note a header that does not travel as it is; False: not at all."""
+        if lowered in _NOT_SENT_ON:
+            if lowered == b"host" and b"host" in self.noted:
+                self.has_two_hosts = True
+            self.noted[lowered] = value
+            return False
+        if lowered in CREDENTIALS:
+            self._credentials_at.append(len(self._lines))
+        elif lowered == b"content-length":
+            self._length_at = len(self._lines)
+        elif lowered == b"accept-encoding":
+            self._accept_encoding_at = len(self._lines)
+        elif b"headgate" in value:  # our session cookie
+            return False
+        return True
+
+    def _drop_listed(self, tokens: bytes) -> None:
+        listed = {token.strip().lower() for token in tokens.split(b",")} - {b"close", b"keep-alive"}
+        for index, line in enumerate(self._lines):
+            if line.partition(b":")[0].lower() in listed:
+                self._lines[index] = b""
+
+    def credentials(self) -> list[tuple[bytes, bytes]]:
+        """The caller's credential headers, (lower-case name, value)."""
+        return [(name, self.noted[name]) for name in CREDENTIALS if name in self.noted]
+
+    def text(self, name: bytes) -> str | None:
+        """A noted header as text."""
+        value = self.noted.get(name)
+        return None if value is None else value.decode("latin-1")
+
+    def own_text(self, name: bytes) -> str | None:
+        """An `x-headgate-…` header as text, by the name behind the prefix."""
+        value = self.own.get(name)
+        return None if value is None else value.decode("utf-8", "replace")
+
+    def build(
+        self,
+        method: bytes,
+        target: bytes,
+        host: bytes,
+        body_bytes: int,
+        *,
+        credential: bytes | None,
+        keeps_caller: bool,
+        extra: Iterable[bytes] = (),
+        plain_answer: bool = False,
+    ) -> bytes:
+        """The head for the upstream: same headers in the same order, host, length and credential as they must be.
+
+        ``credential``: the line that replaces the caller's; ``keeps_caller``: the caller's own travels on instead;
+        ``extra``: further lines; ``plain_answer``: ask for an answer without content coding.
+        """
+        lines = self._lines.copy()
+        if not keeps_caller:
+            self._replace_credentials(lines, credential)
+        if self._length_at >= 0:
+            lines[self._length_at] = b"content-length: %d" % body_bytes
+        elif body_bytes or method in (b"POST", b"PUT", b"PATCH"):
+            lines.append(b"content-length: %d" % body_bytes)
+        if plain_answer and self._accept_encoding_at >= 0:
+            lines[self._accept_encoding_at] = b"accept-encoding: identity"
+        lines.extend(extra)
+        if len(self._credentials_at) > 1 or b"" in lines:
+            lines = [line for line in lines if line]
+        lines.append(b"\r\n")
+        return b"%b %b HTTP/1.1\r\nhost: %b\r\n%b" % (method, target, host, b"\r\n".join(lines))
+
+    def _replace_credentials(self, lines: list[bytes], credential: bytes | None) -> None:
+        for index in self._credentials_at:
+            lines[index] = b""
+        if credential is None:
+            return
+        if self._credentials_at:
+            lines[self._credentials_at[0]] = credential
+        else:
+            lines.append(credential)
+
+
+class ResponseHead:
+    """An upstream's response head: what the client gets of it, and what we note."""
+
+    __slots__ = ("content_length", "encoding", "lines", "media_type", "upstream_request_id")
+
+    def __init__(self, headers: Headers) -> None:
+        self.content_length: int | None = None
+        self.media_type: str | None = None
+        self.encoding: str | None = None
+        self.upstream_request_id: str | None = None
+        listed = b""
+        noted, lines = _NOTED_OF_ANSWERS, []
+        for name, value in headers:
+            lowered = name.lower()
+            if lowered in noted:
+                if lowered in HOP_BY_HOP:
+                    if lowered == b"connection":
+                        listed = value
+                    continue
+                self._note(lowered, value)
+            lines.append(name + b": " + value + b"\r\n")
+        if listed and listed.lower() not in (b"keep-alive", b"close"):
+            names = {token.strip().lower() for token in listed.split(b",")} - {b"close", b"keep-alive"}
+            lines = [line for line in lines if line.partition(b":")[0].lower() not in names]
+        self.lines: list[bytes] = lines
+
+    def _note(self, lowered: bytes, value: bytes) -> None:
+        if lowered == b"content-length":
+            self.content_length = int(value) if value.isdigit() else None
+        elif lowered == b"content-type":
+            self.media_type = value.decode("latin-1")
+        elif lowered == b"content-encoding":
+            self.encoding = value.decode("latin-1")
+        else:
+            self.upstream_request_id = value.decode("latin-1")[:256]

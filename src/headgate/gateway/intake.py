@@ -1,0 +1,134 @@
+"""Reading a request: who sent it, what it asks for, what the log will say of it before the upstream is called."""
+
+import re
+from typing import Any
+
+import msgspec
+
+from headgate.core.errors import MalformedRequest
+from headgate.core.ids import now_us, uuid7
+from headgate.gateway.head import RequestHead
+from headgate.snapshot import KeyEntry
+from headgate.wire.endpoints import Endpoint, Place
+
+_TEXT_LIMIT = 1024
+_TAG = b"tag-"
+_TAGS_LIMIT = 32
+_TRACEPARENT = re.compile(rb"00-(?!0{32})[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}\Z")
+_CAPTURES = ("none", "metadata", "full")
+_PURPOSES = frozenset(("traffic", "eval", "judge", "embedding", "shadow", "probe"))
+
+
+class _Body(msgspec.Struct):
+    """What routing must know of a JSON body; the rest is checked for syntax and passed on as it stands."""
+
+    model: str | None = None
+    stream: bool | None = None
+
+
+_decode = msgspec.json.Decoder(_Body).decode
+_EMPTY = _Body()
+
+
+class Asked:
+    """What a request asks for, and what the log will say of it. ``path`` is stored without its query."""
+
+    __slots__ = ("capture", "identity", "model", "request_id", "stream")
+
+    def __init__(self, head: RequestHead, endpoint: Endpoint, method: bytes, path: bytes) -> None:
+        started_at_us = now_us()
+        self.request_id = uuid7(started_at_us)
+        self.model: str | None = None
+        self.stream = False
+        self.capture = "full"
+        self.identity: dict[str, Any] = {
+            "request_id": self.request_id,
+            "started_at_us": started_at_us,
+            "sequence": 0,
+            "endpoint": endpoint.name,
+            "method": method.decode("latin-1"),
+            "path": path[:_TEXT_LIMIT].decode("latin-1"),
+        }
+        identity = self.identity
+        agent = head.noted.get(b"user-agent")
+        if agent is not None:
+            identity["client"] = agent[:_TEXT_LIMIT].decode("latin-1")
+        trace = head.noted.get(b"traceparent")
+        if trace is not None and _TRACEPARENT.match(trace):
+            identity["trace_id"] = trace[3:35].decode("latin-1")
+
+
+def read_body(asked: Asked, place: Place, body: bytes, content_type: str | None) -> None:
+    """Take model and stream flag from a JSON body. Raises MalformedRequest where the endpoint needs JSON."""
+    endpoint = place.endpoint
+    if not endpoint.needs_json and (not body or content_type is None or "json" not in content_type):
+        if place.rest.startswith(b"/models/"):
+            asked.model = place.rest[len(b"/models/") :].decode("latin-1").replace("%2F", "/").replace("%3A", ":")
+        return
+    try:
+        read = _decode(body)
+    except msgspec.ValidationError as error:
+        if endpoint.needs_json:
+            raise MalformedRequest(
+                f"the request body does not fit {endpoint.name}: {error}.", code="invalid_body"
+            ) from error
+        return
+    except msgspec.DecodeError as error:
+        if endpoint.needs_json:
+            raise MalformedRequest(
+                f"the request body is not valid JSON: {error}.",
+                code="invalid_json",
+                hint="Check what the client sends; the upstream was not called.",
+            ) from error
+        return
+    asked.model = read.model
+    asked.stream = bool(read.stream)
+
+
+def describe(asked: Asked, head: RequestHead, principal: KeyEntry, capture: str) -> None:
+    """Complete what start and final record share. ``capture``: the server's level, which a request may lower."""
+    identity = asked.identity
+    identity["project"] = principal.project
+    if principal.id:
+        identity["key_id"] = principal.id
+    if asked.stream:
+        identity["stream"] = True
+    if asked.model is not None:
+        identity["model_requested"] = asked.model[:_TEXT_LIMIT]
+    asked.capture = capture
+    if head.own:
+        _read_own(asked, head, principal)
+
+
+def _read_own(asked: Asked, head: RequestHead, principal: KeyEntry) -> None:
+    identity = asked.identity
+    wanted = head.own_text(b"capture")
+    if wanted is not None:
+        if wanted not in _CAPTURES:
+            raise MalformedRequest(
+                f'x-headgate-capture: "{wanted[:40]}" is none of full, metadata, none.', code="invalid_header"
+            )
+        asked.capture = min(asked.capture, wanted, key=_CAPTURES.index)
+    purpose = head.own_text(b"purpose")
+    if purpose is not None and principal.role != "app":
+        if purpose not in _PURPOSES:
+            raise MalformedRequest(
+                f'x-headgate-purpose: "{purpose[:40]}" is none of {", ".join(sorted(_PURPOSES))}.',
+                code="invalid_header",
+            )
+        identity["purpose"] = purpose
+    if asked.capture == "none":
+        return
+    for header, field in ((b"session", "session_id"), (b"user", "user_id")):
+        value = head.own_text(header)
+        if value is not None:
+            identity[field] = value[:_TEXT_LIMIT]
+    tags = {
+        name[len(_TAG) :].decode("latin-1")[:100]: value[:_TEXT_LIMIT].decode("utf-8", "replace")
+        for name, value in head.own.items()
+        if name.startswith(_TAG)
+    }
+    if len(tags) > _TAGS_LIMIT:
+        raise MalformedRequest(f"{len(tags)} x-headgate-tag headers; at most {_TAGS_LIMIT}.", code="invalid_header")
+    if tags:
+        identity["tags"] = tags

@@ -1,0 +1,94 @@
+"""The process of one gateway worker: `python -m headgate.gateway.main`, started by the supervisor."""
+
+import argparse
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import uvicorn
+
+from headgate.core.errors import HeadgateError
+from headgate.gateway.app import create_app
+from headgate.gateway.edge import protocol_for, sweeper
+from headgate.gateway.worker import Worker
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's server; draining marks the worker before connections are told."""
+
+    def __init__(self, config: uvicorn.Config, worker: Worker, ready_fd: int | None) -> None:
+        super().__init__(config)
+        self._worker = worker
+        self._ready_fd = ready_fd
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        # uvicorn's own raises the signal again after its shutdown, before the spool is closed.
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self.handle_exit, signal.SIGTERM, None)
+        yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self._ready_fd is not None and self.started:
+            os.write(self._ready_fd, b"\n")
+            os.close(self._ready_fd)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._worker.is_draining = True
+        await super().shutdown(sockets)
+
+
+async def _serve(worker: Worker, listener: socket.socket, ready_fd: int | None) -> None:
+    config = uvicorn.Config(
+        create_app(worker),
+        http=protocol_for(worker),
+        loop="asyncio",
+        ws="none",
+        lifespan="off",
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        proxy_headers=False,
+        timeout_graceful_shutdown=int(worker.settings.server.drain_s),
+    )
+    server = _Server(config, worker, ready_fd)
+    worker.on_sweep(sweeper(lambda: server.server_state.connections))
+    worker.open_connections = lambda: len(server.server_state.connections)
+    beat = asyncio.create_task(worker.run())
+    try:
+        await server.serve([listener])
+    finally:
+        beat.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await beat
+        worker.close()
+
+
+def main(arguments: list[str]) -> int:
+    """Serve on the inherited listening socket until SIGTERM."""
+    parser = argparse.ArgumentParser(prog="headgate.gateway.main")
+    parser.add_argument("--home", type=Path, required=True)
+    parser.add_argument("--number", type=int, required=True)
+    parser.add_argument("--fd", type=int, required=True, help="the listening socket")
+    parser.add_argument("--ready-fd", type=int, help="a byte is written here once requests are served")
+    options = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.WARNING, format=f"worker {options.number}: %(message)s")
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the supervisor decides
+    try:
+        worker = Worker(options.home, options.number)
+    except HeadgateError as error:
+        print(f"worker {options.number}: {error.sentence}", file=sys.stderr)  # noqa: T201
+        return 2
+    listener = socket.socket(fileno=options.fd)
+    asyncio.run(_serve(worker, listener, options.ready_fd))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,54 @@
+"""What is sent to an upstream: the client's bytes, with only those values spliced that a route or a policy changes."""
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from headgate.gateway.worker import UpstreamHandle
+from headgate.wire.splice import replace_value, with_include_usage
+
+if TYPE_CHECKING:
+    from headgate.gateway.relay import Relay
+
+
+class Outgoing:
+    """One request as an upstream gets it."""
+
+    __slots__ = ("_head", "body", "has_injected_usage", "is_changed")
+
+    def __init__(self, head: bytes, body: bytes, *, is_changed: bool, has_injected_usage: bool) -> None:
+        self._head = head
+        self.body = body
+        self.is_changed = is_changed  # the body differs from what the client sent
+        self.has_injected_usage = has_injected_usage
+
+    def data(self) -> bytes:
+        """Head and body in one piece."""
+        return self._head + self.body
+
+
+def outgoing_for(relay: "Relay", handle: UpstreamHandle, model: str | None) -> Outgoing:
+    """The request for one upstream; ``model`` replaces the name the client asked for."""
+    asked, place = relay.asked, relay.place
+    body = relay.body
+    if model is not None and asked.model is not None and model != asked.model:
+        body = replace_value(body, "model", msgspec.json.encode(model))
+    injects = False
+    if asked.stream and handle.can_inject_usage and place.endpoint.name in ("openai.chat", "openai.completions"):
+        changed = with_include_usage(body)
+        if changed is not None:
+            body, injects = changed, True
+    upstream = handle.upstream
+    query = relay.target.partition(b"?")
+    target = b"".join((handle.origin.base_path, place.rest, *query[1:]))
+    head = relay.head.build(
+        relay.method,
+        target,
+        handle.host,
+        len(body),
+        credential=handle.credential(),
+        keeps_caller=upstream.auth == "caller",
+        extra=handle.extra,
+        plain_answer=injects,
+    )
+    return Outgoing(head, body, is_changed=body is not relay.body, has_injected_usage=injects)

@@ -1,0 +1,129 @@
+"""Closing a request: everything known of it becomes one record in the spool. Never raises into the reply."""
+
+import logging
+from typing import TYPE_CHECKING
+
+from headgate.core.ids import monotonic_ns
+from headgate.spool.record import Capture, FinalRecord, Outcome
+
+if TYPE_CHECKING:
+    from headgate.gateway.relay import Relay
+
+_logger = logging.getLogger("headgate.gateway")
+_MESSAGE_LIMIT = 2000
+_REMOVED = b"[removed by headgate]"
+
+
+def write(
+    relay: "Relay",
+    outcome: Outcome,
+    error_type: str | None = None,
+    error_message: str | None = None,
+    own_body: bytes = b"",
+) -> None:
+    """Append the final record of ``relay``; ``own_body``: the answer, where it was ours."""
+    relay.is_recorded = True
+    relay.worker.count(outcome)
+    try:
+        final, request, sent, response = _final(relay, outcome, error_type, error_message, own_body)
+        if not relay.worker.spool.append_final(final, request, sent, response):
+            _logger.error("request %s is not in the log: the spool takes no records", relay.asked.request_id)
+    except (
+        Exception
+    ):  # border: request. A record that cannot be made must not cost the answer; it is counted as missing.
+        _logger.exception("request %s is not in the log", relay.asked.request_id)
+
+
+def _final(
+    relay: "Relay", outcome: Outcome, error_type: str | None, error_message: str | None, own_body: bytes
+) -> tuple[FinalRecord, bytes, bytes, list[bytes]]:
+    asked, tee, answer = relay.asked, relay.tee, relay.response_head
+    final = FinalRecord(**asked.identity)
+    _add_times(relay, final)
+    final.outcome = outcome
+    final.status = relay.status
+    attempts = final.attempts = relay.attempts.made if relay.attempts is not None else []
+    if len(attempts) > 1 and attempts[0].upstream != attempts[-1].upstream:
+        final.fallback_from = attempts[0].upstream
+    final.request_bytes = relay.body_bytes
+    final.response_bytes = len(own_body)
+    if relay.handle is not None:
+        final.upstream = relay.handle.upstream.name
+        final.provider = relay.handle.upstream.provider
+        final.model = attempts[-1].model if attempts else None
+    if answer is not None:
+        final.upstream_request_id = answer.upstream_request_id
+        final.response_content_type = answer.media_type
+        final.response_encoding = answer.encoding
+    if tee is not None:
+        final.response_bytes = tee.byte_count
+        if tee.is_sse:
+            final.stream = True
+            if tee.first_byte_ns:
+                final.ttft_us = (tee.first_byte_ns - relay.started_ns) // 1000
+        folded = tee.folded()
+        final.model = folded.model or final.model
+        final.response_id = folded.response_id
+        final.service_tier = folded.service_tier
+        final.finish_reason = folded.finish_reason
+        final.usage_raw = folded.usage_raw
+        final.output_chars = folded.output_chars
+        final.fold_note = tee.note
+        error_type = error_type or folded.error_type
+        error_message = error_message or folded.error_message
+    final.error_type = error_type
+    if error_message is not None and asked.capture == "full":
+        final.error_message = _clean_text(relay, error_message[:_MESSAGE_LIMIT])
+    return (final, *_bodies(relay, final, own_body))
+
+
+def _add_times(relay: "Relay", final: FinalRecord) -> None:
+    ended_ns = relay.last_byte_ns or monotonic_ns()
+    final.latency_us = (ended_ns - relay.started_ns) // 1000
+    if relay.upstream_started_ns:
+        final.upstream_us = (ended_ns - relay.upstream_started_ns) // 1000
+        final.overhead_us = max(0, final.latency_us - final.upstream_us)
+
+
+def _bodies(relay: "Relay", final: FinalRecord, own_body: bytes) -> tuple[bytes, bytes, list[bytes]]:
+    capture: Capture = "full"
+    if relay.asked.capture != "full":
+        final.capture = "metadata" if relay.asked.capture == "metadata" else "none"
+        if final.usage_raw is None:
+            final.prompt_chars = len(relay.body)
+        return b"", b"", []
+    limit = relay.worker.capture_bytes
+    request = relay.body
+    sent = relay.sent.body if relay.sent is not None and relay.sent.is_changed else b""
+    if len(request) > limit or len(sent) > limit or (relay.tee is not None and relay.tee.is_truncated):
+        capture = "truncated"
+        request, sent = request[:limit], sent[:limit]
+    final.capture = capture
+    final.request_content_type = relay.head.text(b"content-type")
+    final.request_encoding = relay.head.text(b"content-encoding")
+    response = [own_body] if own_body or relay.tee is None else relay.tee.captured
+    joined = response[0] if len(response) == 1 else b"".join(response)
+    for secret in _secrets(relay):
+        if secret in request:
+            request = request.replace(secret, _REMOVED)
+        if secret in sent:
+            sent = sent.replace(secret, _REMOVED)
+        if secret in joined:
+            joined = joined.replace(secret, _REMOVED)
+    return request, sent, [joined]
+
+
+def _secrets(relay: "Relay") -> list[bytes]:
+    """What must not reach the disk: the credentials of this very request, either side of the gateway."""
+    secrets = [value.removeprefix(b"Bearer ").removeprefix(b"bearer ") for _, value in relay.head.credentials()]
+    if (own := relay.head.own.get(b"key")) is not None:
+        secrets.append(own)
+    if relay.handle is not None and (stored := relay.handle.secret_bytes()) is not None:
+        secrets.append(stored)
+    return [secret for secret in secrets if len(secret) >= 8]
+
+
+def _clean_text(relay: "Relay", text: str) -> str:
+    for secret in _secrets(relay):
+        text = text.replace(secret.decode("latin-1"), _REMOVED.decode())
+    return text

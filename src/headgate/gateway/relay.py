@@ -1,0 +1,500 @@
+"""The life of one request: admit, route, send, relay, record. A state machine, one per request.
+
+No task is created on the usual path: callbacks of the client connection (`EdgeProtocol`) and of the upstream connection
+move it on. Nothing is tried again once a byte of an answer has gone to the client.
+"""
+
+import asyncio
+import logging
+import ssl
+from typing import TYPE_CHECKING, Protocol
+
+from headgate.core.errors import (
+    BodyTooLarge,
+    HeadgateError,
+    MalformedRequest,
+    NotFound,
+    UpstreamTimeout,
+    UpstreamUnreachable,
+)
+from headgate.core.ids import monotonic_ns, monotonic_s
+from headgate.gateway import record
+from headgate.gateway.attempts import Attempts
+from headgate.gateway.auth import check_model, principal_of
+from headgate.gateway.head import RequestHead, ResponseHead
+from headgate.gateway.intake import Asked, describe, read_body
+from headgate.gateway.models import answer_models
+from headgate.gateway.outgoing import Outgoing, outgoing_for
+from headgate.gateway.reply import Reply
+from headgate.gateway.route import check_path
+from headgate.gateway.tee import Tee
+from headgate.gateway.upstream import UpstreamConnection
+from headgate.gateway.worker import UpstreamHandle, Worker
+from headgate.spool.record import Outcome, StartRecord
+from headgate.wire.endpoints import MISPLACED, MODELS, Place
+from headgate.wire.envelope import error_body
+from headgate.wire.sse import UsageEventFilter
+
+if TYPE_CHECKING:
+    from headgate.snapshot import KeyEntry
+
+_logger = logging.getLogger("headgate.gateway")
+_UPLOAD_IDLE_S = 30.0
+_NEVER = float("inf")
+_HELD_LIMIT = 64 << 10
+
+
+class Client(Protocol):
+    """The client connection, as a relay sees it."""
+
+    transport: asyncio.Transport
+
+    def relay_finished(self, relay: "Relay") -> None: ...
+
+    def may_answer(self, relay: "Relay") -> bool: ...
+
+
+class Relay:
+    """One request on a client connection, from its head to its record."""
+
+    __slots__ = (
+        "_body_pieces",
+        "_client",
+        "_connection",
+        "_filter",
+        "_held",
+        "_is_retry",
+        "_phase",
+        "_released",
+        "_task",
+        "asked",
+        "attempts",
+        "body",
+        "body_bytes",
+        "deadline_s",
+        "handle",
+        "has_body",
+        "has_start",
+        "head",
+        "is_recorded",
+        "last_byte_ns",
+        "method",
+        "place",
+        "reply",
+        "response_head",
+        "sent",
+        "started_ns",
+        "status",
+        "target",
+        "tee",
+        "upstream_started_ns",
+        "worker",
+    )
+
+    def __init__(
+        self,
+        client: Client,
+        worker: Worker,
+        place: Place,
+        method: bytes,
+        target: bytes,
+        head: RequestHead,
+        reply: Reply,
+    ) -> None:
+        self.started_ns = monotonic_ns()
+        self._client = client
+        self.worker = worker
+        self.place = place
+        self.method = method
+        self.target = target
+        self.head = head
+        self.reply = reply
+        self.asked = Asked(head, place.endpoint, method, target.partition(b"?")[0])
+        self._body_pieces: list[bytes] = []
+        self.body = b""
+        self.body_bytes = 0
+        self.has_body = False  # the whole request has arrived
+        self.sent: Outgoing | None = None
+        self.attempts: Attempts | None = None
+        self.handle: UpstreamHandle | None = None
+        self.response_head: ResponseHead | None = None
+        self.tee: Tee | None = None
+        self.status: int | None = None
+        self.has_start = self.is_recorded = False
+        self.upstream_started_ns = self.last_byte_ns = 0
+        self._is_retry = False
+        self._connection: UpstreamConnection | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._filter: UsageEventFilter | None = None
+        self._held: list[bytes] | None = None
+        self._released = False
+        self._phase = "upload"
+        self.deadline_s = monotonic_s() + _UPLOAD_IDLE_S
+        worker.watch(self)
+
+    # The request arrives.
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the answer has been handed to the connection."""
+        return self._released
+
+    def add_body(self, data: bytes) -> None:
+        """A piece of the request body; refuses one over the server's size."""
+        self.body_bytes += len(data)
+        if self.body_bytes > self.worker.max_body_bytes and not self.is_recorded:
+            self._body_pieces.clear()
+            self.refuse_size(self.body_bytes)
+        elif not self.is_recorded:
+            self._body_pieces.append(data)
+            self.deadline_s = monotonic_s() + _UPLOAD_IDLE_S
+
+    def refuse_size(self, body_bytes: int) -> None:
+        """Refuse a body of at least ``body_bytes``."""
+        if not self._client.may_answer(self):  # behind another request in the pipeline
+            self._client.transport.abort()
+            return
+        limit_mb = self.worker.settings.server.max_body_mb
+        self.reply.keep_alive = False
+        self.refuse(
+            BodyTooLarge(
+                f"the request body has {body_bytes} bytes or more; this gateway takes {limit_mb:g} MB.",
+                hint="Raise server.max_body_mb, or send less.",
+            )
+        )
+
+    def begin(self) -> None:
+        """The whole request is here and it is its turn."""
+        self.body = b"".join(self._body_pieces)
+        try:
+            if self.reply.cors and b"access-control-request-method" in self.head.noted:
+                self.answer(204, b"")  # a browser asks whether a page may call: no key comes with that
+                return
+            self._admit()
+            if self.place.endpoint is MODELS[self.place.endpoint.dialect]:
+                self.deadline_s = _NEVER  # it has its own
+                self._start_task(answer_models(self))
+            else:
+                self._try_next()
+        except HeadgateError as error:
+            self.refuse(error)
+        except Exception:  # border: request. One defect must cost one request, and be seen.
+            _logger.exception("request %s failed", self.asked.request_id)
+            self.refuse(HeadgateError("a defect of the gateway; its log has the details.", code="internal"))
+
+    def _admit(self) -> None:
+        worker, head, asked, place = self.worker, self.head, self.asked, self.place
+        endpoint = place.endpoint
+        principal: KeyEntry = principal_of(head, worker.snapshot)
+        try:
+            read_body(asked, place, self.body, head.text(b"content-type"))
+        finally:
+            describe(asked, head, principal, worker.capture)
+        if principal.models:
+            check_model(principal, asked.model)
+        if endpoint is MISPLACED[endpoint.dialect]:
+            path = self.target.partition(b"?")[0].decode("latin-1")
+            raise NotFound(
+                f'no such path: "{path[:200]}".',
+                code="wrong_base_url",
+                hint="Set the client's base URL to http://HOST:PORT/v1 for OpenAI clients, to http://HOST:PORT for "
+                "Anthropic clients (their SDK adds /v1).",
+            )
+        if endpoint is not MODELS[endpoint.dialect]:
+            plan = worker.plan(endpoint.dialect, asked.model)
+            asked.identity["route"] = plan.route
+            self.attempts = Attempts(plan, self.started_ns, asked.model)
+
+    # To the upstream.
+
+    def _try_next(self) -> None:
+        assert self.attempts is not None
+        target = self.attempts.target
+        handle = self.handle = self.worker.handle(target.upstream)
+        check_path(handle.upstream, self.place.rest)
+        self.sent = outgoing_for(self, handle, target.model)
+        if not self.has_start:
+            self._write_start(handle)
+        self.attempts.begin()
+        self._is_retry = False
+        connection = handle.pool.acquire()
+        if connection is None:
+            self._start_task(self._dial(handle))
+        else:
+            self._send(connection)
+
+    def _write_start(self, handle: UpstreamHandle) -> None:
+        identity = self.asked.identity
+        identity["upstream"] = handle.upstream.name
+        identity["provider"] = handle.upstream.provider
+        identity["sequence"] = self.worker.spool.next_sequence()
+        self.has_start = True
+        self.worker.spool.append_start(StartRecord(**identity))
+        self.upstream_started_ns = monotonic_ns()
+
+    def _start_task(self, work: "asyncio._CoroutineLike[None]") -> None:
+        self._task = asyncio.get_running_loop().create_task(work)
+        self._task.add_done_callback(self._task_done)
+
+    def _task_done(self, task: "asyncio.Task[None]") -> None:
+        if task.cancelled() or task.exception() is None:
+            return
+        _logger.error("request %s failed", self.asked.request_id, exc_info=task.exception())
+        self.refuse(HeadgateError("a defect of the gateway; its log has the details.", code="internal"))
+
+    async def _dial(self, handle: UpstreamHandle) -> None:
+        connect_s = handle.upstream.timeout.connect_s
+        self._phase, self.deadline_s = "connect", _NEVER  # the dial has its own deadline
+        try:
+            connection = await handle.pool.dial(connect_s)
+        except TimeoutError:
+            self._attempt_failed("timeout", f"accepted no connection within {connect_s:g} s")
+        except (OSError, ssl.SSLError) as error:
+            self._attempt_failed("connect", f"cannot be reached: {error.strerror or error}")
+        else:
+            if self.is_recorded:
+                connection.transport.abort()
+            else:
+                self._send(connection)
+
+    def _send(self, connection: UpstreamConnection) -> None:
+        assert self.handle is not None
+        assert self.sent is not None
+        self._connection = connection
+        self._phase, self.deadline_s = "first_byte", monotonic_s() + self.handle.upstream.timeout.first_byte_s
+        connection.start(self, self.sent.data(), head_only=self.method == b"HEAD")
+
+    def _attempt_failed(self, kind: str, reason: str) -> None:
+        """The current upstream gave no answer; ``kind``: connect or timeout."""
+        if self.is_recorded:
+            return
+        self._connection = None
+        assert self.handle is not None
+        assert self.attempts is not None
+        name = self.handle.upstream.name
+        self.attempts.note(None, kind)
+        if self.attempts.may_go_on_after(kind):
+            self._go_on()
+            return
+        text = f'upstream "{name}" {reason}.'
+        hint = f"Check [upstreams.{name}] and the network: headgate doctor"
+        error = UpstreamTimeout(text, hint=hint) if kind == "timeout" else UpstreamUnreachable(text, hint=hint)
+        self.refuse(error, outcome="timeout" if kind == "timeout" else "upstream_error")
+
+    def _go_on(self) -> None:
+        assert self.attempts is not None
+        self.attempts.go_on()
+        try:
+            self._try_next()
+        except HeadgateError as error:
+            self.refuse(error)
+
+    # From the upstream (Sink).
+
+    def upstream_head(self, connection: UpstreamConnection) -> None:
+        """The head of an answer is here: fall back, hold it, or open the reply."""
+        status = connection.status
+        assert self.attempts is not None
+        if self.attempts.may_go_on_after(status):
+            connection.cancel()
+            self.attempts.note(status, f"status_{status}")
+            self._go_on()
+            return
+        self.attempts.note(status, None)
+        self.status = status
+        self._phase = "between_bytes"
+        if self.sent is not None and self.sent.has_injected_usage and status in (400, 422):
+            self._held = []
+        else:
+            self._open(connection)
+
+    def _open(self, connection: UpstreamConnection) -> None:
+        assert self.handle is not None
+        head = self.response_head = ResponseHead(connection.headers)
+        capture_bytes = self.worker.capture_bytes if self.asked.capture == "full" else 0
+        self.tee = Tee(self.place.endpoint.name, head, capture_bytes)
+        if self.sent is not None and self.sent.has_injected_usage and self.tee.is_sse:
+            self._filter = UsageEventFilter()
+        own = (
+            b"x-headgate-request-id: %b\r\n" % self.asked.request_id.encode(),
+            self.handle.name_line,
+        )
+        if connection.status < 500 and self.worker.is_draining:
+            self.reply.keep_alive = False
+        self.reply.open(connection.status, head, own, changes_length=self._filter is not None)
+
+    def upstream_data(self, connection: UpstreamConnection, pieces: list[bytes], is_last: bool) -> None:
+        """Bytes of the answer, as they came; the last ones wait for the record."""
+        assert self.handle is not None
+        self.deadline_s = monotonic_s() + self.handle.upstream.timeout.between_bytes_s
+        if self._held is not None:
+            self._hold(connection, pieces, is_last)
+            return
+        assert self.tee is not None
+        data = b""
+        if pieces:
+            data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+            is_end = self.tee.feed(data)
+            if self._filter is not None:
+                data = self._filter.feed(data)
+            if is_end and not is_last and not self.is_recorded:
+                self.last_byte_ns = monotonic_ns()
+                record.write(self, self._outcome())
+        if not is_last:
+            self.reply.write(data)
+            return
+        self._connection = None
+        if self._filter is not None:
+            data += self._filter.finish()
+        if not connection.is_framed and self.tee.is_sse and not self.tee.folded().is_complete:
+            self._cut("closed the connection before the stream's end", data)
+            return
+        self.last_byte_ns = monotonic_ns()
+        if not self.is_recorded:
+            record.write(self, self._outcome())
+        self.deadline_s = _NEVER
+        self.worker.spool.when_durable(lambda: self._release(data))
+
+    def _outcome(self) -> Outcome:
+        assert self.tee is not None
+        assert self.status is not None
+        if self.status >= 400 or self.tee.folded().error_type is not None:
+            return "upstream_error"
+        return "ok"
+
+    def _release(self, data: bytes) -> None:
+        if self._released:
+            return
+        self.reply.end(data)
+        self._finish()
+
+    def _hold(self, connection: UpstreamConnection, pieces: list[bytes], is_last: bool) -> None:
+        """A refusal that may be about the usage option we added: ask again without it, else pass it on."""
+        held = self._held
+        assert held is not None
+        assert self.handle is not None
+        held.extend(pieces)
+        if not is_last and sum(map(len, held)) < _HELD_LIMIT:
+            return
+        self._held = None
+        if is_last and b"stream_options" in b"".join(held):
+            _logger.warning("upstream %s knows no stream_options; not sent any more", self.handle.upstream.name)
+            self.handle.can_inject_usage = False
+            self.status = None
+            self._try_next()
+            return
+        self._open(connection)
+        self.upstream_data(connection, held, is_last)
+
+    def upstream_broken(self, connection: UpstreamConnection, reason: str) -> None:
+        """The upstream broke off before the end of its answer."""
+        self._connection = None
+        if self.reply.is_open:
+            self._cut(reason, b"" if self._filter is None else self._filter.finish())
+            return
+        if connection.reused and not connection.has_answered and not self._is_retry:
+            # It closed an idle connection just as we wrote: once more, on a fresh one. Nothing was answered, so safe.
+            self._is_retry = True
+            assert self.handle is not None
+            self._start_task(self._dial(self.handle))
+            return
+        self._attempt_failed("connect", reason)
+
+    def _cut(self, reason: str, data: bytes, outcome: Outcome = "upstream_aborted") -> None:
+        """End an opened reply abnormally."""
+        assert self.handle is not None
+        self.last_byte_ns = monotonic_ns()
+        if not self.is_recorded:
+            name = self.handle.upstream.name
+            record.write(self, outcome, outcome, f'upstream "{name}" {reason}')
+        if data:
+            self.reply.write(data)
+        self.reply.break_off()
+        self._finish()
+
+    # The client and the clock.
+
+    def client_gone(self) -> None:
+        """The client left: stop the upstream, keep what there is."""
+        self._stop_upstream()
+        if not self.is_recorded:
+            self.last_byte_ns = monotonic_ns()
+            record.write(self, "client_closed", "client_closed", "the client closed the connection")
+        self._finish()
+
+    def pause(self) -> None:
+        """The client reads slowly."""
+        if self._connection is not None:
+            self._connection.pause()
+
+    def resume(self) -> None:
+        """The client reads again."""
+        if self._connection is not None:
+            self._connection.resume()
+
+    def deadline_passed(self) -> None:
+        """The deadline of the current phase has passed."""
+        phase, self.deadline_s = self._phase, _NEVER
+        if phase == "upload":
+            if not self._client.may_answer(self):
+                self.deadline_s = monotonic_s() + _UPLOAD_IDLE_S
+                return
+            self.reply.keep_alive = False
+            self.refuse(
+                MalformedRequest(f"the request body stopped arriving for {_UPLOAD_IDLE_S:g} s.", code="upload_timeout"),
+                outcome="timeout",
+            )
+            return
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.cancel()
+        assert self.handle is not None
+        timeout = self.handle.upstream.timeout
+        if phase == "first_byte":
+            self._attempt_failed("timeout", f"sent no answer within {timeout.first_byte_s:g} s")
+        elif self.reply.is_open:
+            self._cut(f"sent nothing for {timeout.between_bytes_s:g} s", b"", "timeout")
+        else:
+            self._attempt_failed("timeout", f"sent nothing for {timeout.between_bytes_s:g} s")
+
+    def _stop_upstream(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.cancel()
+        if self._task is not None and not self._task.done():
+            self._task.cancel()
+
+    # Our own answers.
+
+    def answer(self, status: int, body: bytes) -> None:
+        """Answer with JSON of our own, and record it."""
+        self.status = status
+        self.last_byte_ns = monotonic_ns()
+        record.write(self, "ok", own_body=body)
+        self._say(status, body)
+
+    def refuse(self, error: HeadgateError, *, outcome: Outcome = "refused") -> None:
+        """Answer with an error of our own, in the caller's dialect, and record it."""
+        self._stop_upstream()
+        if self.is_recorded:
+            return
+        self.status = error.status
+        self.last_byte_ns = monotonic_ns()
+        body = error_body(error, self.place.endpoint.dialect, self.asked.request_id)
+        record.write(self, outcome, error.code, str(error), own_body=body)
+        if not self.has_body:
+            self.reply.keep_alive = False
+        self._say(error.status, body, retry=isinstance(error, (UpstreamTimeout, UpstreamUnreachable)))
+
+    def _say(self, status: int, body: bytes, *, retry: bool = True) -> None:
+        lines = [b"x-headgate-request-id: %b\r\n" % self.asked.request_id.encode()]
+        if status >= 400 and not retry:
+            lines.append(b"x-should-retry: false\r\n")
+        self.reply.whole(status, b"application/json", body, tuple(lines))
+        self._finish()
+
+    def _finish(self) -> None:
+        if not self._released:
+            self._released = True
+            self.worker.unwatch(self)
+            self._client.relay_finished(self)

@@ -1,0 +1,118 @@
+"""The copy of an answer: captured for the log and folded for usage, while the bytes go to the client untouched."""
+
+from headgate.core.ids import monotonic_ns
+from headgate.gateway.head import ResponseHead
+from headgate.wire.decode import BodyDecoder
+from headgate.wire.fold import Fold, Folded, fold_for
+from headgate.wire.folded import StreamFold
+
+_BATCH_BYTES = 16 << 10
+_LAST_WORDS = {
+    "openai.chat": (b"[DONE]",),
+    "openai.completions": (b"[DONE]",),
+    "openai.responses": (b"response.completed", b"response.failed", b"response.incomplete"),
+    "anthropic.messages": (b"message_stop",),
+}
+"""What the event holds after which clients hang up, before the end of the body."""
+_TAIL_BYTES = 20
+
+
+class Tee:
+    """Collects one answer. ``capture_bytes``: how much of the body may be kept (0: none).
+
+    Streams are folded some 16 KiB at a time, which costs a fraction of folding event by event; piece by piece only
+    from the last words on, because the record must be written before the client can take the stream for ended.
+    """
+
+    __slots__ = (
+        "_batch",
+        "_batch_bytes",
+        "_decoder",
+        "_fold",
+        "_folded",
+        "_is_near_end",
+        "_last_words",
+        "_room",
+        "_stream",
+        "_tail",
+        "byte_count",
+        "captured",
+        "first_byte_ns",
+        "is_truncated",
+    )
+
+    def __init__(self, endpoint: str, head: ResponseHead, capture_bytes: int) -> None:
+        self._fold: Fold = fold_for(endpoint, head.media_type or "")
+        self._stream = self._fold if isinstance(self._fold, StreamFold) else None
+        self._decoder = BodyDecoder(head.encoding) if head.encoding not in (None, "identity") else None
+        self._last_words = _LAST_WORDS.get(endpoint, ())
+        self._is_near_end = self._stream is None or self._decoder is not None
+        self._batch: list[bytes] = []
+        self._batch_bytes = 0
+        self._tail = b""
+        self._room = capture_bytes
+        self._folded: Folded | None = None
+        self.captured: list[bytes] = []
+        self.byte_count = 0
+        self.first_byte_ns = 0
+        self.is_truncated = False
+
+    @property
+    def is_sse(self) -> bool:
+        """Whether the answer is an event stream."""
+        return self._stream is not None
+
+    @property
+    def note(self) -> str | None:
+        """Why the answer could not be read in full."""
+        if self._decoder is not None and self._decoder.note is not None:
+            return self._decoder.note
+        return self._folded.note if self._folded is not None else None
+
+    def feed(self, data: bytes) -> bool:
+        """Take a copy; True once a client may take the stream for ended, though the body goes on."""
+        size = len(data)
+        if not self.byte_count:
+            self.first_byte_ns = monotonic_ns()
+        self.byte_count += size
+        if size <= self._room:
+            self.captured.append(data)
+            self._room -= size
+        else:
+            self._truncate(data)
+        if self._folded is not None:
+            return False
+        if self._is_near_end:
+            self._fold.feed(data if self._decoder is None else self._decoder.feed(data))
+            return self._stream is not None and self._stream.ended
+        self._batch.append(data)
+        self._batch_bytes += size
+        probe = self._tail + data if self._tail else data
+        for words in self._last_words:
+            if words in probe:
+                self._is_near_end = True
+                self._flush()
+                return self._stream is not None and self._stream.ended
+        self._tail = b"" if data.endswith(b"\n") else data[-_TAIL_BYTES:]  # last words cut in two
+        if self._batch_bytes >= _BATCH_BYTES:
+            self._flush()
+        return False
+
+    def _truncate(self, data: bytes) -> None:
+        if not self.is_truncated:
+            self.is_truncated = True
+            if self._room:
+                self.captured.append(data[: self._room])
+            self._room = 0
+
+    def _flush(self) -> None:
+        batch, self._batch, self._batch_bytes = self._batch, [], 0
+        if batch:
+            self._fold.feed(batch[0] if len(batch) == 1 else b"".join(batch))
+
+    def folded(self) -> Folded:
+        """What the answer said, as far as it came; asked once, at its end."""
+        if self._folded is None:
+            self._flush()
+            self._folded = self._fold.finish()
+        return self._folded

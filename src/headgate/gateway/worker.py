@@ -1,0 +1,242 @@
+"""What every request of one worker shares: the snapshot, the spool, the pools of connections, the deadlines."""
+
+import asyncio
+import logging
+import ssl
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol, get_args
+
+from headgate.core.errors import ConfigurationError, HeadgateError
+from headgate.core.home import Home
+from headgate.core.ids import monotonic_s, now_us
+from headgate.core.settings import Settings, Upstream, secret_of
+from headgate.gateway.route import Plan, plan_for
+from headgate.gateway.upstream import Origin, Pool, origin_of
+from headgate.snapshot import Snapshot, SnapshotReader
+from headgate.spool.counters import CounterFile
+from headgate.spool.record import Outcome
+from headgate.spool.writer import SpoolWriter
+
+_TOTALS = ("started", "recorded", "dropped", "shed", *(f"outcome_{outcome}" for outcome in get_args(Outcome)))
+_GAUGES = ("in_flight", "open_connections")
+_PLANS_LIMIT = 4096
+_HOSTS_LIMIT = 64
+_SWEEP_S = 0.25
+_BEHIND_S = 5.0
+_DOWN_S = 15.0
+_logger = logging.getLogger("headgate.gateway")
+
+
+class Waiting(Protocol):
+    """Something with a deadline on the monotonic clock (seconds); infinity: none."""
+
+    deadline_s: float
+
+    def deadline_passed(self) -> None: ...
+
+
+class UpstreamHandle:
+    """One configured upstream, ready to call: its pool, and the line that carries its credential."""
+
+    def __init__(self, upstream: Upstream, pool: Pool) -> None:
+        self.upstream = upstream
+        self.pool = pool
+        self.host = pool.origin.host_header
+        self.name_line = f"x-headgate-upstream: {upstream.name}\r\n".encode()
+        self.extra = tuple(f"{name}: {value}".encode() for name, value in upstream.headers.items())
+        self.can_inject_usage = upstream.usage == "inject"
+        self._secret: str | None = None
+        self._credential: bytes | None = None
+        self._has_read = False
+
+    @property
+    def origin(self) -> Origin:
+        return self.pool.origin
+
+    def credential(self) -> bytes | None:
+        """The header line with the stored secret; None when the upstream asks for none. Raises ConfigurationError."""
+        if self.upstream.auth == "caller":
+            return None
+        if not self._has_read:
+            self._secret = secret_of(self.upstream)
+            if self._secret is not None:
+                value = self.upstream.auth_value(self._secret)
+                self._credential = f"{self.upstream.auth_header}: {value}".encode("latin-1")
+            elif self.upstream.api_key_env or self.upstream.api_key_file:
+                raise ConfigurationError(
+                    f'upstream "{self.upstream.name}" has no key: '
+                    f"{self.upstream.api_key_env or self.upstream.api_key_file} is empty.",
+                    code="upstream_key_missing",
+                    hint="Set it where headgate serve is started.",
+                )
+            self._has_read = True
+        return self._credential
+
+    def secret_bytes(self) -> bytes | None:
+        """The stored secret, to be removed from what is logged."""
+        return None if self._secret is None else self._secret.encode("latin-1", "replace")
+
+
+class Worker:
+    """The shared state of one gateway worker."""
+
+    def __init__(self, path: Path, number: int) -> None:
+        self.home = Home(path)
+        self.number = number
+        self._reader = SnapshotReader(path)
+        self.snapshot: Snapshot = self._reader.load()
+        log = self.settings.log
+        self.spool = SpoolWriter(path / "spool", worker=number, durability=log.durability)
+        self.counters = CounterFile(self.home.run / f"worker-{number}.counters", _TOTALS + _GAUGES, resumed=_TOTALS)
+        self._told = dict.fromkeys(_TOTALS, 0)
+        self._tls = ssl.create_default_context()
+        self._pools: dict[Origin, Pool] = {}
+        self._handles: dict[str, UpstreamHandle] = {}
+        self._plans: dict[tuple[str, str | None], Plan] = {}
+        self._waiting: set[Waiting] = set()
+        self._on_sweep: list[Callable[[float], None]] = []
+        self.is_draining = False
+        self.open_connections: Callable[[], int] = lambda: 0
+        self._take_over(self.snapshot)
+
+    @property
+    def settings(self) -> Settings:
+        return self.snapshot.settings
+
+    # What a request asks for.
+
+    def plan(self, dialect: str, model: str | None) -> Plan:
+        """The plan for a model, remembered while the snapshot lasts."""
+        key = (dialect, model)
+        plan = self._plans.get(key)
+        if plan is None:
+            plan = plan_for(self.settings, dialect, model)
+            if len(self._plans) >= _PLANS_LIMIT:
+                self._plans.clear()
+            self._plans[key] = plan
+        return plan
+
+    def handle(self, name: str) -> UpstreamHandle:
+        """The upstream called ``name``."""
+        handle = self._handles.get(name)
+        if handle is None:
+            upstream = self.settings.upstreams[name]
+            if upstream.base_url.startswith("unix:"):
+                socket_path = self.home.socket_address(upstream.base_url.removeprefix("unix:"))
+                origin = origin_of("http://demo/v1", socket_path)
+            else:
+                origin = origin_of(upstream.base_url)
+            handle = self._handles[name] = UpstreamHandle(upstream, self.pool(origin))
+        return handle
+
+    def pool(self, origin: Origin) -> Pool:
+        """The connections to ``origin``."""
+        pool = self._pools.get(origin)
+        if pool is None:
+            pool = self._pools[origin] = Pool(origin, self._tls if origin.is_tls else None)
+        return pool
+
+    # Deadlines: one timer for all.
+
+    def watch(self, waiting: Waiting) -> None:
+        """Have ``deadline_passed`` called within a quarter second of the deadline."""
+        self._waiting.add(waiting)
+
+    def unwatch(self, waiting: Waiting) -> None:
+        """Stop watching."""
+        self._waiting.discard(waiting)
+
+    def on_sweep(self, callback: Callable[[float], None]) -> None:
+        """Call ``callback`` with the monotonic time about four times a second."""
+        self._on_sweep.append(callback)
+
+    @property
+    def in_flight(self) -> int:
+        """How many requests are being served."""
+        return len(self._waiting)
+
+    async def run(self) -> None:
+        """Sweep deadlines, follow the snapshot, keep the spool rolling, until cancelled."""
+        beat = 0
+        while True:
+            await asyncio.sleep(_SWEEP_S)
+            beat += 1
+            try:
+                self._sweep(is_full_second=beat % 4 == 0)
+            except Exception:  # border: job. The sweep must go on: it holds every deadline.
+                _logger.exception("a sweep failed")
+
+    def _sweep(self, *, is_full_second: bool) -> None:
+        now_s = monotonic_s()
+        for waiting in [waiting for waiting in self._waiting if waiting.deadline_s < now_s]:
+            waiting.deadline_passed()
+        for callback in self._on_sweep:
+            callback(now_s)
+        self._reload_if_changed()
+        self._publish_counters()
+        if is_full_second:
+            self.spool.tick()
+            for pool in self._pools.values():
+                pool.expire()
+
+    def accept_host(self, host: bytes) -> None:
+        """Remember a Host header that was found to be ours."""
+        if len(self.accepted_hosts) < _HOSTS_LIMIT:
+            self.accepted_hosts.add(host)
+
+    def store_state(self) -> str:
+        """ok, behind or down: what the control process last said of itself."""
+        try:
+            age_s = now_us() / 1e6 - (self.home.run / "control.beat").stat().st_mtime
+        except OSError:
+            return "down"
+        return "ok" if age_s < _BEHIND_S else "behind" if age_s < _DOWN_S else "down"
+
+    def _reload_if_changed(self) -> None:
+        if not self._reader.changed():
+            return
+        try:
+            fresh = self._reader.load()
+        except HeadgateError as error:
+            _logger.error("snapshot not taken over, the last good one stays: %s", error.sentence)
+            return
+        if fresh.settings != self.settings:
+            self._handles.clear()
+        self._plans.clear()
+        self._take_over(fresh)
+
+    def _take_over(self, snapshot: Snapshot) -> None:
+        self.snapshot = snapshot
+        self.known_hosts = _known_hosts(snapshot.settings)
+        self.accepted_hosts: set[bytes] = set()
+        self.max_body_bytes = snapshot.settings.server.max_body_bytes
+        self.capture = snapshot.settings.log.capture
+        self.capture_bytes = snapshot.settings.log.capture_bytes
+
+    def count(self, outcome: Outcome) -> None:
+        """Count a request that ended."""
+        self.counters.add(f"outcome_{outcome}")
+
+    def _publish_counters(self) -> None:
+        spooled = self.spool.counters
+        for name in ("started", "recorded", "dropped", "shed"):
+            value = getattr(spooled, name)
+            self.counters.add(name, value - self._told[name])
+            self._told[name] = value
+        self.counters.set("in_flight", len(self._waiting))
+        self.counters.set("open_connections", self.open_connections())
+
+    def close(self) -> None:
+        """Close the pools and the spool: what is appended stays."""
+        self._publish_counters()
+        for pool in self._pools.values():
+            pool.close()
+        self.spool.close()
+
+
+def _known_hosts(settings: Settings) -> frozenset[str]:
+    """The Host names answered to, with and without a port, in lower case."""
+    server = settings.server
+    bound = f"[{server.host}]" if ":" in server.host else server.host
+    return frozenset(("localhost", "127.0.0.1", "[::1]", bound.lower(), *(host.lower() for host in server.hosts)))

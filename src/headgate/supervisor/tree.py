@@ -1,0 +1,252 @@
+"""The process tree: opens the sockets, starts control and workers, replaces what dies, drains on the way out."""
+
+import os
+import select
+import signal
+import socket
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import FrameType
+
+import msgspec
+
+from headgate import __version__
+from headgate.core.errors import ConfigurationError, HeadgateError, HomeError
+from headgate.core.home import Home, ServerInfo
+from headgate.core.ids import monotonic_s, now_us
+from headgate.core.settings import DEMO_BASE_URL, Settings, admin_key, child_environment
+from headgate.snapshot import snapshot_path
+from headgate.supervisor.banner import Banner
+from headgate.supervisor.child import Child
+
+_READY_S = 30.0
+_CONTROL_STOP_S = 20.0
+_POLL_S = 0.2
+_BACKLOG = 2048
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServeOptions:
+    """What `headgate serve` was asked for."""
+
+    settings: Settings
+    home: Path
+    demo: bool = False
+    live: str | None = None  # plain | json | off; None: by what standard output is
+
+
+class Supervisor:
+    """One running server."""
+
+    def __init__(self, options: ServeOptions) -> None:
+        self._options = options
+        self._settings = options.settings
+        self._home = Home(options.home)
+        self._stops = 0
+        self._banner: Banner | None = None
+        self._control: Child
+        self._demo: Child | None = None
+        self._workers: list[Child] = []
+
+    # Start.
+
+    def run(self) -> int:
+        """Serve until told to stop; the exit code."""
+        self._home.prepare()
+        listener = _listen(self._settings.server.host, self._settings.server.port)
+        with self._home.locked() as lock_fd:
+            port = listener.getsockname()[1]
+            self._settings = replace(self._settings, server=replace(self._settings.server, port=port))
+            for number in (signal.SIGTERM, signal.SIGINT):
+                signal.signal(number, self._on_stop)
+            wake = _wake_on_signals()
+            try:
+                self._start(listener, lock_fd)
+                self._watch(wake)
+            finally:
+                self._stop_all(listener)
+                self._home.withdraw()
+        return 0
+
+    def _start(self, listener: socket.socket, lock_fd: int) -> None:
+        path, home = self._home.path, self._home
+        settings_file = home.run / "settings.msgpack"
+        settings_file.write_bytes(msgspec.msgpack.encode(self._settings))
+        plain = child_environment(self._settings, with_secrets=False)
+        if (key := admin_key()) is not None:
+            plain["HEADGATE_ADMIN_KEY"] = key
+        with_secrets = child_environment(self._settings, with_secrets=True)
+        if any(upstream.base_url == DEMO_BASE_URL for upstream in self._settings.upstreams.values()):
+            demo_fd = _listen_unix(home, "demo")
+            self._demo = Child(
+                "demo upstream", ("headgate.providers.demo", "--fd", str(demo_fd)), plain, (demo_fd,), tells_ready=False
+            )
+            self._demo.start()
+        control_fd = _listen_unix(home, "control")
+        live = self._options.live or ("plain" if sys.stdout.isatty() else "json")
+        self._control = Child(
+            "control process",
+            (
+                *("headgate.control.main", "--home", str(path), "--settings", str(settings_file)),
+                *("--fd", str(control_fd), "--live", live),
+            ),
+            plain,
+            (control_fd, lock_fd),  # with the lock: a server that follows a killed one waits for its control process
+        )
+        self._control.start()
+        self._await_ready([self._control], has_fallback=snapshot_path(path).exists())
+        listen_fd = listener.fileno()
+        for number in range(self._settings.server.workers):
+            arguments = ("headgate.gateway.main", "--home", str(path), "--number", str(number), "--fd", str(listen_fd))
+            self._workers.append(Child(f"worker {number}", arguments, with_secrets, (listen_fd,)))
+            self._workers[-1].start()
+        self._await_ready([*self._workers, *([self._demo] if self._demo else [])])
+        if self._stops:
+            return
+        url = f"http://{_shown_host(self._settings.server.host)}:{self._settings.server.port}"
+        home.announce(ServerInfo(pid=os.getpid(), url=url, started_at_us=now_us(), version=__version__))
+        self._banner = Banner(self._settings, path, url, demo=self._options.demo, as_json=live == "json")
+        self._banner.show()
+
+    def _await_ready(self, children: Sequence[Child], *, has_fallback: bool = False) -> None:
+        """Wait until all serve. A child that dies stops the whole with its reason, unless there is a fallback."""
+        deadline_s = monotonic_s() + _READY_S
+        while not self._stops and not all(child.is_ready for child in children):
+            select.select([child.ready_fd for child in children if not child.is_ready], [], [], _POLL_S)
+            for child in children:
+                child.check_ready()
+                code = child.exit_code()
+                if code is not None:
+                    if has_fallback and code not in (2, 70):
+                        return
+                    raise _StartFailed(child.name, code)
+            if monotonic_s() > deadline_s:
+                if has_fallback:
+                    return
+                raise HomeError(
+                    f"{', '.join(c.name for c in children if not c.is_ready)} did not start in {_READY_S:g} s.",
+                    hint="Its messages are above; headgate doctor looks further.",
+                )
+
+    # Run.
+
+    def _watch(self, wake: socket.socket) -> None:
+        while not self._stops:
+            select.select([wake], [], [], _POLL_S)
+            _drain(wake)
+            for child in self._children():
+                code = child.exit_code()
+                child.check_ready()
+                if code is not None and child.revive():
+                    _say(f"{child.name} ended ({_reason(code)}) and was started again.")
+
+    def _children(self) -> list[Child]:
+        return [*([self._demo] if self._demo else []), self._control, *self._workers]
+
+    def _on_stop(self, number: int, frame: FrameType | None) -> None:
+        self._stops += 1
+        if self._stops > 1:
+            for child in self._workers:
+                child.signal(signal.SIGKILL)
+
+    # Stop.
+
+    def _stop_all(self, listener: socket.socket) -> None:
+        """Workers first, so that the control process can take in all they wrote."""
+        listener.close()
+        drain_s = self._settings.server.drain_s + 2
+        if self._banner is not None:
+            self._banner.stopping(self._settings.server.drain_s)
+        for child in self._workers:
+            child.signal(signal.SIGTERM)
+        _end(self._workers, drain_s)
+        if hasattr(self, "_control"):
+            self._control.signal(signal.SIGTERM)
+            _end([self._control], _CONTROL_STOP_S)
+        if self._demo is not None:
+            self._demo.signal(signal.SIGTERM)
+            _end([self._demo], 2.0)
+
+
+class _StartFailed(HeadgateError):
+    """A child ended before it served; it has printed why."""
+
+    def __init__(self, name: str, code: int) -> None:
+        super().__init__(f"The {name} could not start ({_reason(code)}).", hint="Its reason is printed above.")
+        self.exit_code = 2 if code == 2 else 70
+
+
+def _end(children: Sequence[Child], timeout_s: float) -> None:
+    deadline_s = monotonic_s() + timeout_s
+    for child in children:
+        if not child.wait(deadline_s - monotonic_s()):
+            _say(f"{child.name} did not end in {timeout_s:g} s and was killed.")
+            child.signal(signal.SIGKILL)
+            child.wait(5.0)
+
+
+def _reason(code: int) -> str:
+    return f"exit code {code}" if code >= 0 else f"signal {signal.Signals(-code).name}"
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        hint = "Stop what listens there, or take another: --port 4401." if port else "Check --host."
+        raise ConfigurationError(f"Cannot listen on {host}:{port}: {error.strerror}.", hint=hint) from error
+    listener.listen(_BACKLOG)
+    listener.set_inheritable(True)
+    return listener
+
+
+def _listen_unix(home: Home, name: str) -> int:
+    (home.run / f"{name}.sock").unlink(missing_ok=True)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    listener.bind(home.socket_address(name))
+    (home.run / f"{name}.sock").chmod(0o600)
+    listener.listen(_BACKLOG)
+    return listener.detach()
+
+
+def _wake_on_signals() -> socket.socket:
+    """A socket that becomes readable on every signal, so that a wait ends at once."""
+    reader, writer = socket.socketpair()
+    reader.setblocking(False)
+    writer.setblocking(False)
+    signal.set_wakeup_fd(writer.detach())
+    signal.signal(signal.SIGCHLD, lambda number, frame: None)
+    return reader
+
+
+def _drain(wake: socket.socket) -> None:
+    try:
+        while wake.recv(4096):
+            pass
+    except BlockingIOError:
+        pass
+
+
+def _shown_host(host: str) -> str:
+    if host in ("0.0.0.0", "::"):
+        return "127.0.0.1"
+    return f"[{host}]" if ":" in host else host
+
+
+def _say(text: str) -> None:
+    print(f"headgate: {text}", file=sys.stderr, flush=True)  # noqa: T201
+
+
+def run(options: ServeOptions) -> int:
+    """Start a server and keep it running until SIGTERM or SIGINT; the exit code. Raises HeadgateError."""
+    try:
+        return Supervisor(options).run()
+    except _StartFailed as error:
+        _say(error.sentence)
+        return error.exit_code
