@@ -57,40 +57,6 @@ class Client(Protocol):
 class Relay:
     """One request on a client connection, from its head to its record."""
 
-    __slots__ = (
-        "_body_pieces",
-        "_client",
-        "_connection",
-        "_filter",
-        "_held",
-        "_is_retry",
-        "_phase",
-        "_released",
-        "_task",
-        "asked",
-        "attempts",
-        "body",
-        "body_bytes",
-        "deadline_s",
-        "handle",
-        "has_body",
-        "has_start",
-        "head",
-        "is_recorded",
-        "last_byte_ns",
-        "method",
-        "place",
-        "reply",
-        "response_head",
-        "sent",
-        "started_ns",
-        "status",
-        "target",
-        "tee",
-        "upstream_started_ns",
-        "worker",
-    )
-
     def __init__(
         self,
         client: Client,
@@ -127,6 +93,8 @@ class Relay:
         self._task: asyncio.Task[None] | None = None
         self._filter: UsageEventFilter | None = None
         self._held: list[bytes] | None = None
+        self._kept: bytes | None = None  # the end of a stream, until its record is on disk (durability group)
+        self.has_moved = False
         self._released = False
         self._phase = "upload"
         self.deadline_s = monotonic_s() + _UPLOAD_IDLE_S
@@ -302,7 +270,9 @@ class Relay:
             return
         self.attempts.note(status, None)
         self.status = status
+        assert self.handle is not None
         self._phase = "between_bytes"
+        self.deadline_s = monotonic_s() + self.handle.upstream.timeout.between_bytes_s
         if self.sent is not None and self.sent.has_injected_usage and status in (400, 422):
             self._held = []
         else:
@@ -325,35 +295,48 @@ class Relay:
 
     def upstream_data(self, connection: UpstreamConnection, pieces: list[bytes], is_last: bool) -> None:
         """Bytes of the answer, as they came; the last ones wait for the record."""
-        assert self.handle is not None
-        self.deadline_s = monotonic_s() + self.handle.upstream.timeout.between_bytes_s
-        if self._held is not None:
+        self.has_moved = True
+        tee = self.tee
+        if self._held is not None or tee is None:
             self._hold(connection, pieces, is_last)
             return
-        assert self.tee is not None
         data = b""
         if pieces:
             data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
-            is_end = self.tee.feed(data)
+            is_end = tee.feed(data)
             if self._filter is not None:
                 data = self._filter.feed(data)
             if is_end and not is_last and not self.is_recorded:
                 self.last_byte_ns = monotonic_ns()
                 record.write(self, self._outcome())
-        if not is_last:
+                self._kept = b"" if self.worker.is_group else None
+        if is_last:
+            self._end(connection, tee, data)
+        elif self._kept is not None:
+            self._kept += data
+        else:
             self.reply.write(data)
-            return
+
+    def _end(self, connection: UpstreamConnection, tee: Tee, data: bytes) -> None:
         self._connection = None
         if self._filter is not None:
             data += self._filter.finish()
-        if not connection.is_framed and self.tee.is_sse and not self.tee.folded().is_complete:
+        if self._kept is not None:
+            data = self._kept + data
+        if not connection.is_framed and tee.is_sse and not tee.folded().is_complete:
             self._cut("closed the connection before the stream's end", data)
             return
         self.last_byte_ns = monotonic_ns()
         if not self.is_recorded:
             record.write(self, self._outcome())
         self.deadline_s = _NEVER
+        self.has_moved = False
         self.worker.spool.when_durable(lambda: self._release(data))
+
+    def renew(self, now_s: float) -> None:
+        """Bytes came since the last sweep: the deadline between bytes begins anew."""
+        if self._phase == "between_bytes" and self.handle is not None and self.deadline_s != _NEVER:
+            self.deadline_s = now_s + self.handle.upstream.timeout.between_bytes_s
 
     def _outcome(self) -> Outcome:
         assert self.tee is not None
@@ -370,8 +353,7 @@ class Relay:
 
     def _hold(self, connection: UpstreamConnection, pieces: list[bytes], is_last: bool) -> None:
         """A refusal that may be about the usage option we added: ask again without it, else pass it on."""
-        held = self._held
-        assert held is not None
+        held = self._held if self._held is not None else []
         assert self.handle is not None
         held.extend(pieces)
         if not is_last and sum(map(len, held)) < _HELD_LIMIT:

@@ -170,7 +170,7 @@ class SharedConnection:
                     code="query_timeout",
                     hint="Narrow it to a shorter time range.",
                 ) from error
-            except duckdb.ProgrammingError as error:
+            except (duckdb.ProgrammingError, duckdb.DataError, duckdb.NotSupportedError) as error:
                 raise QueryRefused(f"The query failed: {_first_line(error)}", code="query_failed") from error
             finally:
                 timer.cancel()

@@ -17,6 +17,7 @@ from headgate.core.errors import ConfigurationError, HeadgateError, HomeError
 from headgate.core.home import Home, ServerInfo
 from headgate.core.ids import monotonic_s, now_us
 from headgate.core.settings import DEMO_BASE_URL, Settings, admin_key, child_environment
+from headgate.pricing.providers import provider_of
 from headgate.snapshot import snapshot_path
 from headgate.supervisor.banner import Banner
 from headgate.supervisor.child import Child
@@ -58,7 +59,7 @@ class Supervisor:
         listener = _listen(self._settings.server.host, self._settings.server.port)
         with self._home.locked() as lock_fd:
             port = listener.getsockname()[1]
-            self._settings = replace(self._settings, server=replace(self._settings.server, port=port))
+            self._settings = _complete(self._settings, port)
             for number in (signal.SIGTERM, signal.SIGINT):
                 signal.signal(number, self._on_stop)
             wake = _wake_on_signals()
@@ -176,6 +177,15 @@ class _StartFailed(HeadgateError):
     def __init__(self, name: str, code: int) -> None:
         super().__init__(f"The {name} could not start ({_reason(code)}).", hint="Its reason is printed above.")
         self.exit_code = 2 if code == 2 else 70
+
+
+def _complete(settings: Settings, port: int) -> Settings:
+    """The settings with the port that was taken, and whose prices count where a known host tells."""
+    upstreams = {
+        name: replace(upstream, provider=upstream.provider or provider_of(upstream.base_url))
+        for name, upstream in settings.upstreams.items()
+    }
+    return replace(settings, server=replace(settings.server, port=port), upstreams=upstreams)
 
 
 def _end(children: Sequence[Child], timeout_s: float) -> None:
