@@ -1,20 +1,27 @@
 """The snapshot: published whole, read whole or not at all."""
 
+import hashlib
 import os
 import random
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headgate.core.errors import HomeError
+from headgate.core.errors import HomeError, NotFound
 from headgate.core.settings import Log, Price, Protect, Route, Server, Settings, Target, Timeout, Upstream, load
 from headgate.snapshot import (
+    _HEAD,
+    _MAGIC,
+    _VERSION,
     KeyEntry,
+    PromptEntry,
+    PromptVersionEntry,
     Role,
     Snapshot,
     SnapshotReader,
@@ -24,6 +31,7 @@ from headgate.snapshot import (
     previous_path,
     publish,
     snapshot_path,
+    spans,
 )
 
 DEMO = load(demo=True, environ={})
@@ -87,8 +95,29 @@ KEYS = st.dictionaries(
     ),
     max_size=3,
 )
+VERSIONS = st.lists(
+    st.builds(PromptVersionEntry, number=st.integers(1, 2**31), sha256=NAMES, content_json=TEXTS), max_size=3
+).map(lambda found: {version.number: version for version in found})
+PROMPTS = st.dictionaries(
+    NAMES,
+    st.builds(
+        PromptEntry,
+        name=NAMES,
+        aliases=st.dictionaries(NAMES, st.integers(1, 9), max_size=2),
+        latest=st.none() | st.integers(1, 9),
+        protected=st.booleans(),
+        versions=VERSIONS,
+        archived=st.lists(st.integers(1, 9), max_size=2).map(tuple),
+    ),
+    max_size=3,
+)
 SNAPSHOTS = st.builds(
-    Snapshot, generation=st.integers(1, 2**63), published_at_us=st.integers(0, 2**60), settings=SETTINGS, keys=KEYS
+    Snapshot,
+    generation=st.integers(1, 2**63),
+    published_at_us=st.integers(0, 2**60),
+    settings=SETTINGS,
+    keys=KEYS,
+    prompts=PROMPTS,
 )
 
 
@@ -248,3 +277,76 @@ def test_a_key_is_valid_until_it_expires_or_is_revoked() -> None:
     key = KeyEntry(id="key_1", name="a", role="approver", expires_at_us=100, revoked_at_us=50)
     assert [key.is_valid(at_us) for at_us in (0, 49, 50, 100)] == [True, True, False, False]
     assert [key.may(role) for role in ("app", "developer", "approver", "admin")] == [True, True, True, False]
+
+
+def prompt(*numbers: int, **more: Any) -> PromptEntry:
+    versions = {
+        number: PromptVersionEntry(number=number, sha256=f"{number:064}", content_json="{}") for number in numbers
+    }
+    return PromptEntry(name="greet", latest=max(numbers, default=None), versions=versions, **more)
+
+
+@pytest.mark.parametrize(
+    ("entry", "number", "alias"),
+    [
+        (prompt(1, 2, 3, aliases={"production": 2}), 2, "production"),
+        (prompt(1, 2, 3, aliases={"production": 2}, protected=True), 2, "production"),
+        (prompt(1, 2, 3, aliases={"candidate": 2}), 3, "latest"),
+    ],
+)
+def test_a_bare_name_means_production_or_the_latest_of_an_unprotected_prompt(
+    entry: PromptEntry, number: int, alias: str
+) -> None:
+    found = entry.resolve()
+    assert (found.name, found.version.number, found.alias) == ("greet", number, alias)
+
+
+def test_a_reference_means_its_number_or_where_its_alias_stands() -> None:
+    entry = prompt(1, 2, 3, aliases={"candidate": 1}, protected=True)
+    assert (entry.resolve(number=2).version.number, entry.resolve(number=2).alias) == (2, None)
+    assert (entry.resolve(alias="candidate").version.number, entry.resolve(alias="candidate").alias) == (1, "candidate")
+    assert entry.resolve(alias="latest").version.number == 3
+
+
+@pytest.mark.parametrize(
+    ("entry", "asked", "code", "words"),
+    [
+        (prompt(1, protected=True), {}, "prompt_alias_missing", 'no alias "production"'),
+        (prompt(1, protected=True), {}, "prompt_alias_missing", "headgate prompt promote greet@NUMBER"),
+        (prompt(1), {"alias": "x"}, "prompt_alias_missing", "headgate prompt alias greet@NUMBER x"),
+        (prompt(1, 3, archived=(2,)), {"number": 2}, "prompt_version_archived", "greet@2 is archived"),
+        (prompt(1, 3), {"number": 9}, "prompt_version_missing", "versions: 1, 3."),
+        (prompt(archived=(1, 2)), {}, "prompt_version_archived", "Every version of greet is archived"),
+        (prompt(1), {"alias": "\n" * 5000}, "prompt_alias_missing", "?????"),
+    ],
+)
+def test_a_reference_that_means_nothing_says_why(
+    entry: PromptEntry, asked: dict[str, Any], code: str, words: str
+) -> None:
+    with pytest.raises(NotFound) as raised:
+        entry.resolve(**asked)
+    assert raised.value.code == code
+    assert words in raised.value.sentence
+    assert len(raised.value.sentence) < 500
+
+
+def test_an_unknown_prompt_is_told_with_the_nearest(tmp_path: Path) -> None:
+    known = msgspec.structs.replace(snapshot(1), prompts={"greet": prompt(1)})
+    assert known.prompt("greet", number=1).version.number == 1
+    with pytest.raises(NotFound, match=r'There is no prompt "gret"\. Nearest: greet\.'):
+        known.prompt("gret")
+
+
+def test_a_snapshot_of_before_prompts_is_still_read() -> None:
+    old = encode(snapshot(1)).replace(b"\xa7prompts\x80", b"")
+    assert len(old) < len(encode(snapshot(1)))
+    body = old[60:]
+    count = body[0] - 1
+    body = bytes([count]) + body[1:]
+    head = _HEAD.pack(_MAGIC, _VERSION, 1, len(body))
+    assert decode(head + hashlib.sha256(head + body).digest() + body) == snapshot(1)
+
+
+def test_numbers_are_told_as_spans() -> None:
+    assert spans([5, 1, 2, 3, 9]) == "1-3, 5, 9"
+    assert spans([]) == "none"

@@ -151,6 +151,77 @@ class Client:
         given = {"object": object_name, "as_of": as_of}
         return self._json("GET", "/api/history", query={name: value for name, value in given.items() if value})
 
+    # -- prompts -------------------------------------------------------------------------------------------------
+
+    def prompts(self, as_of: str | None = None) -> dict[str, Any]:
+        """All prompts with their aliases, now or as of a time: ``prompts``."""
+        return self._json("GET", "/api/prompts", query=_given(as_of=as_of))
+
+    def prompt(self, name: str, as_of: str | None = None) -> dict[str, Any]:
+        """One prompt with its aliases and ``versions``, newest first, without their contents."""
+        return self._json("GET", _prompt_path(name), query=_given(as_of=as_of))
+
+    def prompt_version(self, name: str, ref: int | str, as_of: str | None = None) -> dict[str, Any]:
+        """One version with its ``content``, by number or by alias (``latest`` is always the newest)."""
+        which = {"version": str(ref)} if isinstance(ref, int) else {"alias": ref}
+        return self._json("GET", _prompt_path(name), query=which | _given(as_of=as_of))
+
+    def prompt_difference(self, name: str, before: int | str, after: int | str) -> dict[str, Any]:
+        """What differs between two versions of a prompt, field by field: ``changes``."""
+        query = {"from": str(before), "to": str(after)}
+        return self._json("GET", f"{_prompt_path(name)}/diff", query=query)
+
+    def push_prompts(
+        self,
+        files: Sequence[tuple[str, str]],
+        *,
+        message: str | None = None,
+        git_commit: str | None = None,
+        author: str | None = None,
+    ) -> dict[str, Any]:
+        """Stores prompt files (pairs of a file's name and its text) as versions, all or none: ``pushed``."""
+        body = {
+            "files": [{"file": file, "text": text} for file, text in files],
+            "message": message,
+            "git_commit": git_commit,
+            "author": author,
+        }
+        return self._json("POST", "/api/prompts/push", body=body)
+
+    def render_prompt(
+        self, ref: str, variables: Mapping[str, Any] | None = None, *, endpoint: str = "openai.chat"
+    ) -> dict[str, Any]:
+        """What a call of a prompt would send, its tokens and its price; nothing is sent."""
+        body = {"ref": ref, "variables": dict(variables or {}), "endpoint": endpoint}
+        return self._json("POST", "/api/prompts/render", body=body)
+
+    def move_alias(
+        self, name: str, alias: str, version: int | str, *, reason: str | None = None, override: bool = False
+    ) -> dict[str, Any]:
+        """Points an alias of a prompt to a version (a number, or an alias that stands there now): ``move`` (None when
+        it stood there) and ``aliases``. A refused move raises GatewayRefused with the code ``move_refused``.
+        """
+        body = {"alias": alias, "version": version, "reason": reason, "override": override}
+        return self._json("POST", f"{_prompt_path(name)}/aliases", body=body)
+
+    def remove_alias(
+        self, name: str, alias: str, *, reason: str | None = None, override: bool = False
+    ) -> dict[str, Any]:
+        """Ends an alias of a prompt; it stops being served within a second."""
+        body = {"alias": alias, "reason": reason, "override": override}
+        return self._json("POST", f"{_prompt_path(name)}/aliases/remove", body=body)
+
+    def rollback_alias(self, name: str, alias: str = "production", *, reason: str | None = None) -> dict[str, Any]:
+        """Points an alias of a prompt back to the version it meant before."""
+        return self._json("POST", f"{_prompt_path(name)}/rollback", body={"alias": alias, "reason": reason})
+
+    def archive_prompt(
+        self, name: str, version: int, *, archived: bool = True, reason: str | None = None
+    ) -> dict[str, Any]:
+        """Takes a version of a prompt out of service, or back; it still explains old requests."""
+        body = {"version": version, "archived": archived, "reason": reason}
+        return self._json("POST", f"{_prompt_path(name)}/archive", body=body)
+
     # -- changes -------------------------------------------------------------------------------------------------
 
     def delete_requests(self, *, ids: Iterable[str] = (), filters: Query | None = None) -> dict[str, Any]:
@@ -291,6 +362,14 @@ class Client:
             code=code if isinstance(code, str) else None,
             hint=hint if isinstance(hint, str) else None,
         )
+
+
+def _given(**values: str | None) -> dict[str, str]:
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _prompt_path(name: str) -> str:
+    return f"/api/prompts/{quote(name, safe='')}"
 
 
 def _reason(error: Exception) -> str:

@@ -4,8 +4,10 @@ File: 8 bytes magic, u32 version, u64 generation, u64 body length, 32 bytes SHA-
 """
 
 import contextlib
+import difflib
 import os
 import struct
+from collections.abc import Iterable
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -13,7 +15,8 @@ from typing import Literal
 
 import msgspec
 
-from headgate.core.errors import HomeError
+from headgate.core.errors import HomeError, NotFound
+from headgate.core.protection import LATEST, PRODUCTION
 from headgate.core.settings import Settings
 
 Role = Literal["app", "developer", "approver", "admin"]
@@ -49,6 +52,67 @@ class KeyEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         return ROLES.index(self.role) >= ROLES.index(role)
 
 
+class PromptVersionEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """One version of a prompt that can be called."""
+
+    number: int
+    sha256: str
+    content_json: str  # canonical; `prompts.model` reads it
+
+
+class PromptEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A prompt with everything it can be called by."""
+
+    name: str
+    aliases: dict[str, int] = {}
+    latest: int | None = None  # None: every version is archived
+    protected: bool = False  # a [[protect]] covers `production`
+    versions: dict[int, PromptVersionEntry] = {}  # those that are not archived
+    archived: tuple[int, ...] = ()
+
+    def resolve(self, number: int | None = None, alias: str | None = None) -> "FoundPrompt":
+        """The version that ``name@number``, ``name@alias`` or the bare name means; raises NotFound with the reason.
+
+        A bare name is `production`; while there is no such alias and no rule protects it, `latest`.
+        """
+        if number is None and alias is None:
+            alias = LATEST if PRODUCTION not in self.aliases and not self.protected else PRODUCTION
+        if number is None and alias is not None:
+            number = self.latest if alias == LATEST else self.aliases.get(alias)
+        version = None if number is None else self.versions.get(number)
+        if version is None:
+            raise self._missing(number, alias)
+        return FoundPrompt(name=self.name, version=version, alias=alias)
+
+    def _missing(self, number: int | None, alias: str | None) -> NotFound:
+        known = f"Aliases: {', '.join(self.aliases) or 'none'}; versions: {spans(self.versions)}."
+        if number is not None:
+            what = "is archived" if number in self.archived else "does not exist"
+            code = "prompt_version_archived" if number in self.archived else "prompt_version_missing"
+            return NotFound(f"{self.name}@{number} {what}. {known}", code=code, hint="Call one of these.")
+        if alias == LATEST:
+            return NotFound(
+                f"Every version of {self.name} is archived.", code="prompt_version_archived", hint="Push a new one."
+            )
+        shown = "".join(c if c.isprintable() else "?" for c in (alias or "")[:64])
+        command = "promote" if alias == PRODUCTION else "alias"
+        to = "" if alias == PRODUCTION else f" {shown}"
+        return NotFound(
+            f'{self.name} has no alias "{shown}". {known}',
+            code="prompt_alias_missing",
+            hint=f"Move it: headgate prompt {command} {self.name}@NUMBER{to}; or call a version by its number.",
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class FoundPrompt:
+    """What a reference means."""
+
+    name: str
+    version: PromptVersionEntry
+    alias: str | None  # None: called by number
+
+
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     """One generation of what workers know; holds no secret."""
 
@@ -56,6 +120,34 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     published_at_us: int
     settings: Settings
     keys: dict[str, KeyEntry]  # by SHA-256 hex digest of the key
+    prompts: dict[str, PromptEntry] = {}  # by name
+
+    def prompt(self, name: str, *, number: int | None = None, alias: str | None = None) -> FoundPrompt:
+        """The prompt version that a reference means; raises NotFound, naming the nearest prompt or alias."""
+        entry = self.prompts.get(name)
+        if entry is None:
+            raise no_prompt(name, self.prompts)
+        return entry.resolve(number, alias)
+
+
+def no_prompt(name: str, known: Iterable[str]) -> NotFound:
+    """There is no prompt of this name."""
+    shown = "".join(c if c.isprintable() else "?" for c in name[:100])
+    near = difflib.get_close_matches(name[:100], list(known), n=1, cutoff=0.5)
+    nearest = f" Nearest: {near[0]}." if near else ""
+    hint = "List them: headgate prompt list. Push files: headgate prompt push"
+    return NotFound(f'There is no prompt "{shown}".{nearest}', code="prompt_missing", hint=hint)
+
+
+def spans(numbers: Iterable[int]) -> str:
+    """Numbers as people read them: ``1-5, 7``."""
+    found: list[list[int]] = []
+    for number in sorted(numbers):
+        if found and number == found[-1][1] + 1:
+            found[-1][1] = number
+        else:
+            found.append([number, number])
+    return ", ".join(str(low) if low == high else f"{low}-{high}" for low, high in found[-20:]) or "none"
 
 
 @dataclass(frozen=True, kw_only=True)

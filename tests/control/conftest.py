@@ -13,25 +13,13 @@ import pytest
 from headgate.control.app import build
 from headgate.control.state import ControlApp
 from headgate.core.ids import now_us, uuid7
-from headgate.core.settings import Route, Server, Settings, Target, Upstream
+from headgate.core.settings import Settings
 from headgate.registry import keys
 from headgate.snapshot import Role
 from headgate.spool.record import Attempt, FinalRecord
 from headgate.spool.writer import SpoolWriter
+from support.control_settings import OPENAI_SETTINGS
 
-SETTINGS = Settings(
-    server=Server(default_upstream={"openai": "openai"}),
-    upstreams={
-        "openai": Upstream(
-            name="openai",
-            kind="openai",
-            provider="openai",
-            base_url="https://api.openai.com/v1",
-            api_key_env="OPENAI_API_KEY",
-        )
-    },
-    routes=(Route(model="gpt-*", targets=(Target(upstream="openai"),)),),
-)
 USAGE = {"prompt_tokens": 142, "completion_tokens": 87, "total_tokens": 229}
 
 
@@ -124,7 +112,7 @@ def serve(tmp_path: Path) -> Iterator[Callable[..., Served]]:
     """Makes an application over a fresh home; ``require_key`` and other settings as given."""
     opened: list[tuple[ControlApp, SpoolWriter]] = []
 
-    def start(*, require_key: bool = False, hosts: Sequence[str] = (), settings: Settings = SETTINGS) -> Served:
+    def start(*, require_key: bool = False, hosts: Sequence[str] = (), settings: Settings = OPENAI_SETTINGS) -> Served:
         home = tmp_path / f"home{len(opened)}"
         for name in ("run", "spool", "snapshot", "tmp", "bodies"):
             (home / name).mkdir(mode=0o700, parents=True)

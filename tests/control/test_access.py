@@ -22,7 +22,7 @@ def test_every_route_lets_in_exactly_the_roles_it_states(serve: Serve) -> None:
     order = list(given)
     given |= {"none": None, "wrong": BAD_KEY}
     for route in ROUTES:
-        path = re.sub(r"\{\w+\}", "01a2079d-6a13-7614-8778-7e4a44b8efa5", route.path)
+        path = re.sub(r"\{\w+(:path)?\}", "01a2079d-6a13-7614-8778-7e4a44b8efa5", route.path)
         for holder, key in given.items():
             status = served.ask(route.method, path, key=key).status_code
             is_let_in = status not in (401, 403) and not _is_sent_to_login(served, route.method, path, key)
@@ -39,7 +39,7 @@ def test_every_route_lets_in_exactly_the_roles_it_states(serve: Serve) -> None:
 
 
 def _is_sent_to_login(served: Any, method: str, path: str, key: str | None) -> bool:
-    if method != "GET" or not path.startswith("/ui/requests"):
+    if method != "GET" or not path.startswith(("/ui/requests", "/ui/prompts")):
         return False
     return str(served.ask(method, path, key=key).headers.get("location", "")).startswith("/ui/login")
 

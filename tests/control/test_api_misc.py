@@ -119,7 +119,7 @@ def test_the_description_lists_exactly_what_is_served(serve: Serve) -> None:
         for path, operations in described["paths"].items()
         for method, operation in operations.items()
     }
-    assert listed == {(route.method, route.path, route.role) for route in ROUTES if not route.is_page}
+    assert listed == {(route.method, route.address, route.role) for route in ROUTES if not route.is_page}
     ids = [op["operationId"] for operations in described["paths"].values() for op in operations.values()]
     assert len(ids) == len(set(ids))
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from headgate.core.home import Home
 from headgate.core.ids import now_us
 from headgate.core.settings import Settings
-from headgate.snapshot import KeyEntry, Snapshot, next_generation, publish
+from headgate.snapshot import KeyEntry, PromptEntry, Snapshot, next_generation, publish
 from headgate.spool.reader import Bodies, SpoolReader, read_bodies, spools
 from headgate.spool.record import FinalRecord, StartRecord
 
@@ -48,7 +48,12 @@ class WorkerProcess:
         """A new process on the same socket and home."""
         self.process = self._start()
 
-    def publish(self, settings: Settings, keys: Mapping[str, KeyEntry] | None = None) -> None:
+    def publish(
+        self,
+        settings: Settings,
+        keys: Mapping[str, KeyEntry] | None = None,
+        prompts: Mapping[str, PromptEntry] | None = None,
+    ) -> None:
         """Give the worker another snapshot."""
         publish(
             self.home.path,
@@ -57,6 +62,7 @@ class WorkerProcess:
                 published_at_us=now_us(),
                 settings=settings,
                 keys=dict(keys or {}),
+                prompts=dict(prompts or {}),
             ),
         )
 

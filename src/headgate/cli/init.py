@@ -1,4 +1,4 @@
-"""``headgate init``: a commented headgate.toml and folders to start from."""
+"""``headgate init``: a commented headgate.toml, folders and a sample prompt to start from."""
 
 import importlib.resources
 import os
@@ -14,11 +14,14 @@ FOLDERS = {
     "kb": "Texts of your knowledge bases.",
 }
 
+SAMPLE = "support-answer.yaml"
+"""The prompt to start from."""
+
 
 @click.command("init")
 @click.argument("directory", metavar="[DIR]", type=click.Path(path_type=Path, file_okay=False), default=Path("."))
 def init(directory: Path) -> None:
-    """Write a commented headgate.toml and the folders prompts/, evals/ and kb/ into DIR (default: here).
+    """Write a commented headgate.toml, folders (prompts/, evals/, kb/) and a sample prompt into DIR (default: here).
 
     Nothing that exists is changed.
 
@@ -27,12 +30,15 @@ def init(directory: Path) -> None:
       headgate init
       headgate init ~/gateway && cd ~/gateway && OPENAI_API_KEY=... headgate serve
     """
-    template = importlib.resources.files("headgate.cli") / "templates" / "headgate.toml"
+    package = importlib.resources.files("headgate")
+    sample = package / "samples" / "prompts" / SAMPLE
+    template = package / "cli" / "templates" / "headgate.toml"
     try:
         directory.mkdir(parents=True, exist_ok=True)
         _write_new(directory / "headgate.toml", template.read_text(encoding="utf-8"))
         for folder in FOLDERS:
             _make_folder(directory / folder)
+        _write_new(directory / "prompts" / SAMPLE, sample.read_text(encoding="utf-8"))
         _ignore_home(directory / ".gitignore")
     except OSError as error:
         raise ConfigurationError(

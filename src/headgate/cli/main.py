@@ -14,6 +14,7 @@ from headgate.cli.lazy import Entry, LazyGroup
 from headgate.cli.text import printable
 from headgate.core.errors import ConfigurationError, HeadgateError, HomeError
 
+EXIT_REFUSED = 1
 EXIT_USAGE = 2
 EXIT_INFRASTRUCTURE = 5
 EXIT_DEFECT = 70
@@ -27,6 +28,7 @@ COMMANDS = {
     "log": Entry(target="headgate.cli.log:log", help="The requests: list, show, tail, export, delete."),
     "explain": Entry(target="headgate.cli.explain:explain", help="Every decision behind one answer."),
     "cost": Entry(target="headgate.cli.cost:cost", help="What was spent, by model, prompt, key, day or tag."),
+    "prompt": Entry(target="headgate.cli.prompt:prompt", help="Prompts as releases: push, diff, promote, roll back."),
     "sql": Entry(target="headgate.cli.sql:sql", help="One read-only SELECT over the log."),
     "key": Entry(target="headgate.cli.keys:key", help="API keys: create, list, revoke, rotate."),
     "history": Entry(target="headgate.cli.history:history", help="Who changed what, when and why."),
@@ -37,8 +39,8 @@ COMMANDS = {
     cls=LazyGroup,
     entries=COMMANDS,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog="Exit codes: 0 done, 1 a fault was found, 2 usage or configuration, 5 upstream or infrastructure, "
-    "70 a defect of Headgate, 130 interrupted.",
+    epilog="Exit codes: 0 done, 1 a fault was found or a move refused, 2 usage or configuration, "
+    "5 upstream or infrastructure, 70 a defect of Headgate, 130 interrupted.",
 )
 @click.version_option(__version__, message="headgate %(version)s")
 @click.option("--debug", is_flag=True, help="Show the traceback of a failure.")
@@ -101,7 +103,11 @@ def report(error: HeadgateError, *, debug: bool = False) -> int:
 
 
 def exit_code_of(error: HeadgateError) -> int:
-    """2 for what the caller can mend (usage, configuration, rights), 5 for what is down, 70 for our defects."""
+    """1 for a move that policy refuses, 2 for what the caller can mend (usage, configuration, rights), 5 for what is
+    down, 70 for our defects.
+    """
+    if error.code == "move_refused":
+        return EXIT_REFUSED
     if isinstance(error, ConfigurationError | HomeError):
         return EXIT_USAGE
     if error.code == "internal":

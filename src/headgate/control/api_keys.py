@@ -74,13 +74,17 @@ async def rotate_key(control: ControlApp, request: Request, who: Principal) -> R
 
 
 async def list_history(control: ControlApp, request: Request, who: Principal) -> Response:
-    """Who changed what, when and why, newest first."""
+    """Who changed what, when and why, newest first: `{"entries": […], "in_force": […]}`; with `as_of`, `in_force` lists
+    where every alias (of the object, if one is named) stood at that time: `{object, alias, version}`."""
     values = single_values(request.query_params.multi_items(), ["object", "as_of", "limit", "before"])
     as_of_us = moment_us(values["as_of"], "as_of") if "as_of" in values else None
     before = whole_number(values, "before", 0, least=1, most=10**15) if "before" in values else None
     limit = whole_number(values, "limit", 200, least=1, most=_MAX_ENTRIES)
     found = await control.publisher.history(values.get("object"), as_of_us, before, limit)
-    return JSONResponse({"entries": [_entry_json(entry) for entry in found]})
+    answer: dict[str, Any] = {"entries": [_entry_json(entry) for entry in found]}
+    if as_of_us is not None:
+        answer["in_force"] = await control.publisher.in_force(values.get("object"), as_of_us)
+    return JSONResponse(answer)
 
 
 def key_json(entry: KeyEntry) -> dict[str, Any]:
@@ -173,7 +177,7 @@ ROUTES: tuple[ControlRoute, ...] = (
         summary="Who changed what, when and why",
         parameters=(
             Parameter(name="object", help="Only this object, such as key:my-app."),
-            Parameter(name="as_of", help="Only changes up to this time."),
+            Parameter(name="as_of", help="Only changes up to this time, and where every alias stood then."),
             Parameter(name="before", help="Only entries with a smaller seq.", kind="integer"),
             Parameter(name="limit", help=f"Entries at most, 1 to {_MAX_ENTRIES}; 200 unless told.", kind="integer"),
         ),

@@ -10,12 +10,13 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from headgate.control import api_export, api_keys, api_misc, api_requests, pages
+from headgate.control import api_export, api_keys, api_misc, api_prompts, api_requests, pages, pages_prompts
 from headgate.control.access import NOBODY, OPEN, Access, Principal
 from headgate.control.html import SECURITY_HEADERS, error_page
 from headgate.control.ingest import Ingest
 from headgate.control.jobs import Jobs
 from headgate.control.keyring import Keyring
+from headgate.control.moves import MoveCopy
 from headgate.control.pricing_step import pricer
 from headgate.control.publish import Publisher
 from headgate.control.routes import ControlRoute, error_response
@@ -34,8 +35,10 @@ ROUTES: tuple[ControlRoute, ...] = (
     *api_requests.ROUTES,
     *api_export.ROUTES,
     *api_keys.ROUTES,
+    *api_prompts.ROUTES,
     *api_misc.ROUTES,
     *pages.ROUTES,
+    *pages_prompts.ROUTES,
 )
 """Everything that is served; a path that is not in it is 404 for everyone."""
 
@@ -59,6 +62,8 @@ def build(
     opened_registry = registry if registry is not None else Database.open(home)
     keyring, sessions, stored = Keyring(), Sessions(), Stored()
     catalog = Catalog(settings.prices)
+    moves = MoveCopy(opened_log, opened_registry)
+    moves.bring_up_to_date()
 
     def announce(rows: Sequence[RequestRow]) -> None:
         stored.announce(rows)
@@ -72,7 +77,7 @@ def build(
         log=opened_log,
         catalog=catalog,
         ingest=ingest,
-        publisher=Publisher(home, settings, opened_registry, keyring),
+        publisher=Publisher(home, settings, opened_registry, keyring, after_change=moves.bring_up_to_date),
         keyring=keyring,
         sessions=sessions,
         access=Access(settings.server, keyring, sessions),

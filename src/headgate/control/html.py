@@ -78,12 +78,18 @@ def templates() -> Environment:
 
 
 def page(
-    control: ControlApp, template: str, who: Principal | None, *, status_code: int = 200, **values: Any
+    control: ControlApp,
+    template: str,
+    who: Principal | None,
+    *,
+    status_code: int = 200,
+    section: str = "requests",
+    **values: Any,
 ) -> Response:
     """A page, with what every page needs: who looks at it and the token of its forms."""
     shown = None if who is None or who.via == "nobody" else who
     csrf = control.sessions.csrf_token(shown.session if shown else None)
-    text = templates().get_template(template).render(who=shown, csrf=csrf, section="requests", **values)
+    text = templates().get_template(template).render(who=shown, csrf=csrf, section=section, **values)
     return HTMLResponse(text.encode("utf-8", "replace"), status_code=status_code)
 
 

@@ -15,6 +15,7 @@ from typing import Literal
 import msgspec
 import uvicorn
 
+from headgate.control import samples
 from headgate.control.app import build
 from headgate.control.live import LiveOutput
 from headgate.control.state import ControlApp
@@ -58,9 +59,15 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def prepare(control: ControlApp, settings: Settings) -> None:
-    """What must be true before a worker starts: someone is admin where keys are needed, and a snapshot is published."""
+    """What must be true before a worker starts: someone is admin where keys are needed, the demo has its samples, and
+    a snapshot is published.
+    """
     minted = control.publisher.ensure_admin_key(admin_key())
-    control.publisher.publish()
+    if settings.source == "demo":
+        registry = control.publisher.registry
+        asyncio.run(control.publisher.change(lambda: samples.push_missing(registry, settings)))
+    else:
+        control.publisher.publish()
     if minted is not None and settings.server.require_key:
         _logger.warning("The first admin key is in %s", minted)
 

@@ -34,7 +34,7 @@ def document(routes: Sequence[ControlRoute], version: str) -> dict[str, Any]:
     paths: dict[str, dict[str, Any]] = {}
     for route in routes:
         if not route.is_page:
-            paths.setdefault(route.path, {})[route.method.lower()] = _operation(route)
+            paths.setdefault(route.address, {})[route.method.lower()] = _operation(route)
     return {
         "openapi": "3.1.0",
         "info": {"title": "Headgate control API", "version": version},
@@ -92,7 +92,7 @@ def _failure(status: int) -> dict[str, Any]:
 
 
 def _operation_id(route: ControlRoute) -> str:
-    return re.sub(r"_+", "_", re.sub(r"[^a-z0-9]+", "_", f"{route.method} {route.path}".lower())).strip("_")
+    return re.sub(r"_+", "_", re.sub(r"[^a-z0-9]+", "_", f"{route.method} {route.address}".lower())).strip("_")
 
 
 def _error_schema() -> dict[str, Any]:

@@ -100,7 +100,7 @@ async def requests_page(control: ControlApp, request: Request, who: Principal) -
         older_exists=shown_since != _ANY_TIME,
         base_url=_base_url(request),
         needs_key=control.access.needs_key,
-        sample_model=_sample_model(control),
+        sample_model=sample_model(control),
         **shown,
     )
 
@@ -317,7 +317,7 @@ def _base_url(request: Request) -> str:
     return f"{scheme}://{request.headers.get('host', '127.0.0.1:4400')}"
 
 
-def _sample_model(control: ControlApp) -> str:
+def sample_model(control: ControlApp) -> str:
     """A model name that this server would route."""
     own = next((route.model for route in control.settings.routes if not is_glob(route.model)), None)
     if own is not None:

@@ -1,16 +1,17 @@
-"""Keys and settings to the gateway workers: every change is published at once, and noted in the history."""
+"""Keys, prompts and settings to the gateway workers: every change is published at once, and noted in the history."""
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 from headgate.control.access import Principal
 from headgate.control.keyring import Keyring
 from headgate.core.ids import now_us
 from headgate.core.settings import Settings
-from headgate.registry import admin, history, keys
+from headgate.registry import admin, aliases, history, keys, prompts
+from headgate.registry.aliases import Kind
 from headgate.registry.database import Database
 from headgate.registry.history import HistoryEntry
 from headgate.snapshot import KeyEntry, Role, Snapshot, next_generation, publish
@@ -21,8 +22,17 @@ _T = TypeVar("_T")
 class Publisher:
     """The one writer of the registry and of the snapshot; its changes run one after the other, off the event loop."""
 
-    def __init__(self, home: Path, settings: Settings, registry: Database, keyring: Keyring) -> None:
+    def __init__(
+        self,
+        home: Path,
+        settings: Settings,
+        registry: Database,
+        keyring: Keyring,
+        *,
+        after_change: Callable[[], None] = lambda: None,
+    ) -> None:
         self._home, self._settings, self.registry, self._keyring = home, settings, registry, keyring
+        self._after_change = after_change
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="headgate-registry")
         self.generation = 0
         self.published_at_us: int | None = None
@@ -34,12 +44,16 @@ class Publisher:
         return admin.ensure_admin_key(self.registry, self._home, environ_key)
 
     def publish(self) -> None:
-        """Blocking: hand the current settings and keys to the workers and to this process."""
+        """Blocking: hand the current settings, keys and prompts to the workers, and the keys to this process."""
         entries = keys.keys_by_digest(self.registry)
         # This process refuses a revoked key even when the disk refuses the snapshot.
         self._keyring.replace(entries)
         snapshot = Snapshot(
-            generation=next_generation(self._home), published_at_us=now_us(), settings=self._settings, keys=entries
+            generation=next_generation(self._home),
+            published_at_us=now_us(),
+            settings=self._settings,
+            keys=entries,
+            prompts=prompts.served(self.registry, self._settings),
         )
         publish(self._home, snapshot)
         self.generation, self.published_at_us = snapshot.generation, snapshot.published_at_us
@@ -73,23 +87,23 @@ class Publisher:
                 reason=reason,
             )
 
-        return await self._changed(change)
+        return await self.change(change)
 
     async def revoke_key(self, who: Principal, wanted: str, reason: str | None) -> KeyEntry:
         """Ends a key now, by id or name."""
-        return await self._changed(lambda: keys.revoke(self.registry, wanted, by=name_of(who), reason=reason))
+        return await self.change(lambda: keys.revoke(self.registry, wanted, by=name_of(who), reason=reason))
 
     async def rotate_key(
         self, who: Principal, wanted: str, overlap_s: float, reason: str | None
     ) -> tuple[KeyEntry, str]:
         """A successor of a key, which goes on for the overlap."""
-        return await self._changed(
+        return await self.change(
             lambda: keys.rotate(self.registry, wanted, overlap_s=overlap_s, by=name_of(who), reason=reason)
         )
 
     async def list_keys(self) -> list[KeyEntry]:
         """All keys, ended ones included."""
-        return await self._run(lambda: keys.list_keys(self.registry))
+        return await self.run(lambda: keys.list_keys(self.registry))
 
     async def history(
         self, object_name: str | None, as_of_us: int | None, before_seq: int | None, limit: int
@@ -111,11 +125,26 @@ class Publisher:
             ]
             return sorted(named, key=lambda entry: -entry.seq)[:limit]
 
-        return await self._run(entries)
+        return await self.run(entries)
+
+    async def in_force(self, object_name: str | None, as_of_us: int) -> list[dict[str, Any]]:
+        """Where the aliases stood at a time, of all objects or of one (`prompt:name`, or just its name)."""
+
+        def standing() -> list[dict[str, Any]]:
+            with self.registry.read() as connection:
+                return [
+                    {"object": f"{kind}:{name}", "alias": alias, "version": number}
+                    for kind in get_args(Kind)
+                    for name, stands in aliases.all_standing(connection, kind, as_of_us).items()
+                    if object_name in (None, name, f"{kind}:{name}")
+                    for alias, number in stands.items()
+                ]
+
+        return await self.run(standing)
 
     async def record(self, who: Principal, action: str, object_name: str, detail: Mapping[str, Any]) -> None:
         """Note a change that is not the registry's own."""
-        await self._run(
+        await self.run(
             lambda: history.record(self.registry, who=name_of(who), action=action, object=object_name, detail=detail)
         )
 
@@ -124,15 +153,19 @@ class Publisher:
         self._thread.shutdown(wait=True)
         self.registry.close()
 
-    async def _changed(self, change: Callable[[], _T]) -> _T:
+    async def change(self, change: Callable[[], _T]) -> _T:
+        """Runs a change of the registry and publishes it: every worker goes by it within a second."""
+
         def run() -> _T:
             result = change()
             self.publish()
+            self._after_change()
             return result
 
-        return await self._run(run)
+        return await self.run(run)
 
-    async def _run(self, call: Callable[[], _T]) -> _T:
+    async def run(self, call: Callable[[], _T]) -> _T:
+        """Runs a call that only reads the registry, or notes something in it, in its turn."""
         return await asyncio.get_running_loop().run_in_executor(self._thread, call)
 
 

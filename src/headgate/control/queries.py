@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import Any
+from typing import Any, Literal
 
 from headgate.control.filters import ERROR_SQL, Filter
 from headgate.core.errors import MalformedRequest
@@ -144,6 +144,15 @@ def cost(log: Log, chosen: Filter, by: Sequence[str]) -> list[Row]:
               ORDER BY {order} LIMIT {MAX_GROUPS}"""
     rows = rows_of(log, sql, [*params, *chosen.params])
     return [{**{name: row.pop(f"g{index}") for index, name in enumerate(by)}, **_with_coverage(row)} for row in rows]
+
+
+def prompt_usage(log: Log, chosen: Filter, by: Literal["prompt_name", "prompt_version"]) -> dict[Any, Row]:
+    """Totals per prompt, or per version of the one prompt that ``chosen`` names; calls without one are left out."""
+    narrowed = chosen.copy()
+    narrowed.add(f"{by} IS NOT NULL")
+    sql = f"""SELECT {by} AS which, {_TOTALS}, {_REASONS} AS reasons, max(started_at) AS last_at
+              FROM requests {narrowed.where} GROUP BY which ORDER BY requests DESC LIMIT {MAX_GROUPS}"""
+    return {row.pop("which"): _with_coverage(row) for row in rows_of(log, sql, narrowed.params)}
 
 
 def strip(log: Log, chosen: Filter, *, since: datetime, until: datetime, buckets: int) -> list[tuple[int, int]]:

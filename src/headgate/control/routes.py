@@ -45,6 +45,11 @@ class ControlRoute:
     is_page: bool = False
     errors: tuple[int, ...] = (400,)
 
+    @property
+    def address(self) -> str:
+        """The path as its description writes it: `{name:path}`, a name that may hold slashes, is `{name}`."""
+        return self.path.replace(":path}", "}")
+
 
 class JSONResponse(Response):
     """JSON through msgspec: Decimal as a string, bytes never, no NaN."""
@@ -75,12 +80,12 @@ async def read_body(request: Request, limit_bytes: int = _MAX_BODY_BYTES) -> byt
     return b"".join(pieces)
 
 
-async def read_json(request: Request, shape: type[_Shape]) -> _Shape:
+async def read_json(request: Request, shape: type[_Shape], limit_bytes: int = _MAX_BODY_BYTES) -> _Shape:
     """The request's JSON body in the given shape; no browser form can produce one."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/json":
         raise MalformedRequest(f'The content type is "{kind[:60]}".', hint="Send application/json.")
-    body = await read_body(request)
+    body = await read_body(request, limit_bytes)
     try:
         return msgspec.json.decode(body, type=shape)
     except (msgspec.DecodeError, RecursionError) as error:

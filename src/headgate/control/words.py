@@ -9,6 +9,8 @@ from typing import Any
 from markupsafe import Markup
 
 from headgate.control.rows import clean, iso, money
+from headgate.core.protection import PRODUCTION
+from headgate.prompts.reference import NAME
 
 _UNKNOWN = "–"
 _MAX_PRETTY_CHARS = 100_000
@@ -108,6 +110,11 @@ def total_cost(total: Mapping[str, Any]) -> str:
     return "unpriced" if total["cost_usd"] is None else dollars(total["cost_usd"])
 
 
+def cost_per_call(total: Mapping[str, Any]) -> str:
+    """The mean cost of the calls that have one."""
+    return "unpriced" if not total["priced"] else dollars(total["cost_usd"] / total["priced"])
+
+
 def prompt_ref(row: Mapping[str, Any]) -> str:
     """Prompt and version as written everywhere: name@7."""
     if row["prompt_name"] is None:
@@ -137,13 +144,18 @@ def pretty(text: str) -> str:
         return text
 
 
+def as_json(value: Any) -> str:
+    """A value as JSON; a text as it is."""
+    return clean(value if isinstance(value, str) else json.dumps(value, indent=2, ensure_ascii=False))
+
+
 def identity_facts(row: Mapping[str, Any], key_name: Callable[[str | None], str]) -> list[tuple[str, Any]]:
     """Who asked, through what: only what is known."""
     kb = row["kb_name"] and (row["kb_name"] if row["kb_version"] is None else f"{row['kb_name']}@{row['kb_version']}")
     facts = {
         "Project": row["project"],
         "Key": row["key_id"] and key_name(row["key_id"]),
-        "Prompt": prompt_ref(row) + (f" by {row['prompt_alias']}" if row["prompt_alias"] else ""),
+        "Prompt": _prompt_link(row),
         "Knowledge base": kb,
         "Route": row["route"],
         "Upstream": row["upstream"],
@@ -176,9 +188,24 @@ def dictitems(mapping: Mapping[str, Any]) -> list[tuple[str, Any]]:
     return list(mapping.items())
 
 
+def _prompt_link(row: Mapping[str, Any]) -> str | Markup:
+    """The prompt of a request; callers may name anything in a header, so only what can be a prompt is a link."""
+    text = prompt_ref(row) + (f" by {row['prompt_alias']}" if row["prompt_alias"] else "")
+    if row["prompt_name"] is None or not NAME.fullmatch(row["prompt_name"]):
+        return text
+    return Markup('<a href="/ui/prompts/{}">{}</a>').format(row["prompt_name"], clean(text))
+
+
+def production_first(aliases: Mapping[str, int]) -> list[tuple[str, int]]:
+    """Aliases with their versions, the one that most callers mean in front."""
+    return sorted(aliases.items(), key=lambda item: (item[0] != PRODUCTION, item[0]))
+
+
 FILTERS: dict[str, Callable[..., Any]] = {
+    "as_json": as_json,
     "bytes": size,
     "cost_cell": cost_cell,
+    "cost_per_call": cost_per_call,
     "count": count,
     "dictitems": dictitems,
     "duration": duration,
@@ -191,6 +218,7 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "outcome_class": outcome_class,
     "plain": money,
     "pretty": pretty,
+    "production_first": production_first,
     "prompt_ref": prompt_ref,
     "share": share,
     "tokens": tokens,

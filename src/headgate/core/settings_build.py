@@ -121,7 +121,11 @@ def prices_of(file: ConfigFile, upstreams: Mapping[str, Upstream]) -> tuple[Pric
 def protect_of(file: ConfigFile) -> tuple[Protect, ...]:
     """[[protect]]."""
     found = file.tables(file.data.get("protect", []), ("protect",), "protect[]", MAX_ROUTES)
-    return tuple(Protect(**values) for values in found if values["kind"] is not None)
+    return tuple(
+        Protect(**values, where=file.where("protect", number))
+        for number, values in enumerate(found)
+        if values["kind"] is not None
+    )
 
 
 def default_upstreams(file: ConfigFile, server: Server, upstreams: Mapping[str, Upstream]) -> dict[str, str]:

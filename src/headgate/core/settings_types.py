@@ -132,6 +132,7 @@ class Protect:
     alias: str = "production"
     policy: str = "standard"
     approvers: int = 0
+    where: str = field(default="built in", compare=False)  # file and line
 
 
 @dataclass(frozen=True, kw_only=True)

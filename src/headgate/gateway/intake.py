@@ -15,8 +15,14 @@ _TEXT_LIMIT = 1024
 _TAG = b"tag-"
 _TAGS_LIMIT = 32
 _TRACEPARENT = re.compile(rb"00-(?!0{32})[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}\Z")
+_HG_ID = re.compile(rb'"id"\s*:\s*"hg:')
 _CAPTURES = ("none", "metadata", "full")
 _PURPOSES = frozenset(("traffic", "eval", "judge", "embedding", "shadow", "probe"))
+
+
+_NO_RAW = msgspec.Raw(b"")
+PROMPT_ENDPOINTS = frozenset(("openai.chat", "openai.responses", "anthropic.messages"))
+PROMPT_MODEL = "prompt:"
 
 
 class _Body(msgspec.Struct):
@@ -24,6 +30,8 @@ class _Body(msgspec.Struct):
 
     model: str | None = None
     stream: bool | None = None
+    prompt: msgspec.Raw = _NO_RAW
+    variables: msgspec.Raw = _NO_RAW
 
 
 _decode = msgspec.json.Decoder(_Body).decode
@@ -31,16 +39,33 @@ _EMPTY = _Body()
 
 
 class Asked:
-    """What a request asks for, and what the log will say of it. ``path`` is stored without its query."""
+    """What a request asks for, and what the log will say of it. ``path`` is stored without its query; ``capture``: the
+    server's level, which the request may lower.
+    """
 
-    __slots__ = ("capture", "identity", "model", "request_id", "stream")
+    __slots__ = (
+        "calls_by_body",
+        "calls_by_model",
+        "capture",
+        "identity",
+        "model",
+        "prompt",
+        "request_id",
+        "stream",
+        "variables",
+    )
 
-    def __init__(self, head: RequestHead, endpoint: Endpoint, method: bytes, path: bytes) -> None:
+    def __init__(self, head: RequestHead, endpoint: Endpoint, method: bytes, path: bytes, capture: str) -> None:
         started_at_us = now_us()
         self.request_id = uuid7(started_at_us)
         self.model: str | None = None
         self.stream = False
-        self.capture = "full"
+        self.calls_by_body = self.calls_by_model = False  # a stored prompt is called
+        self.prompt = self.variables = b""  # JSON of those members, where a stored prompt is called
+        self.capture = capture
+        wanted = head.own_text(b"capture") if head.own else None
+        if wanted in _CAPTURES:
+            self.capture = min(capture, wanted, key=_CAPTURES.index)
         self.identity: dict[str, Any] = {
             "request_id": self.request_id,
             "started_at_us": started_at_us,
@@ -83,10 +108,23 @@ def read_body(asked: Asked, place: Place, body: bytes, content_type: str | None)
         return
     asked.model = read.model
     asked.stream = bool(read.stream)
+    if endpoint.name in PROMPT_ENDPOINTS:
+        _read_prompt(asked, read, endpoint.name)
 
 
-def describe(asked: Asked, head: RequestHead, principal: KeyEntry, capture: str) -> None:
-    """Complete what start and final record share. ``capture``: the server's level, which a request may lower."""
+def _read_prompt(asked: Asked, read: _Body, endpoint: str) -> None:
+    """Note the call of a stored prompt. Responses have a `prompt` of their own, ours has an id with `hg:` there."""
+    if read.model is not None and read.model.startswith(PROMPT_MODEL):
+        asked.calls_by_model = True
+        asked.variables = bytes(read.variables)
+    prompt = bytes(read.prompt)
+    if prompt[:1] == b"{" and (endpoint != "openai.responses" or _HG_ID.search(prompt) is not None):
+        asked.calls_by_body = True
+        asked.prompt = prompt
+
+
+def describe(asked: Asked, head: RequestHead, principal: KeyEntry) -> None:
+    """Complete what start and final record share. Raises MalformedRequest over an unreadable header of ours."""
     identity = asked.identity
     identity["project"] = principal.project
     if principal.id:
@@ -95,7 +133,6 @@ def describe(asked: Asked, head: RequestHead, principal: KeyEntry, capture: str)
         identity["stream"] = True
     if asked.model is not None:
         identity["model_requested"] = asked.model[:_TEXT_LIMIT]
-    asked.capture = capture
     if head.own:
         _read_own(asked, head, principal)
 
@@ -103,12 +140,10 @@ def describe(asked: Asked, head: RequestHead, principal: KeyEntry, capture: str)
 def _read_own(asked: Asked, head: RequestHead, principal: KeyEntry) -> None:
     identity = asked.identity
     wanted = head.own_text(b"capture")
-    if wanted is not None:
-        if wanted not in _CAPTURES:
-            raise MalformedRequest(
-                f'x-headgate-capture: "{wanted[:40]}" is none of full, metadata, none.', code="invalid_header"
-            )
-        asked.capture = min(asked.capture, wanted, key=_CAPTURES.index)
+    if wanted is not None and wanted not in _CAPTURES:
+        raise MalformedRequest(
+            f'x-headgate-capture: "{wanted[:40]}" is none of full, metadata, none.', code="invalid_header"
+        )
     purpose = head.own_text(b"purpose")
     if purpose is not None and principal.role != "app":
         if purpose not in _PURPOSES:

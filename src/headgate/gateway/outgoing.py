@@ -30,7 +30,7 @@ class Outgoing:
 def outgoing_for(relay: "Relay", handle: UpstreamHandle, model: str | None) -> Outgoing:
     """The request for one upstream; ``model`` replaces the name the client asked for."""
     asked, place = relay.asked, relay.place
-    body = relay.body
+    body = relay.plain_body
     if model is not None and asked.model is not None and model != asked.model:
         body = replace_value(body, "model", msgspec.json.encode(model))
     injects = False

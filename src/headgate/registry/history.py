@@ -62,10 +62,10 @@ def append(
     row: tuple[Any, ...] = (
         (counted[0] if counted else 0) + 1,
         now_us() if at_us is None else at_us,
-        _text(who),
-        _text(action),
-        _text(object),
-        None if reason is None else _text(reason),
+        kept_text(who),
+        kept_text(action),
+        kept_text(object),
+        None if reason is None else kept_text(reason),
         text,
         last[0] if last else "",
     )
@@ -152,7 +152,8 @@ def _entry(row: tuple[Any, ...]) -> HistoryEntry:
     )
 
 
-def _text(text: str) -> str:
+def kept_text(text: str) -> str:
+    """The text as it is kept: at most 4,000 signs, no lone surrogates, Headgate keys masked."""
     return _clean(text[:MAX_TEXT])
 
 

@@ -1,0 +1,117 @@
+"""Calling a stored prompt: which version a request means, and the provider request that is made of it.
+
+Imported when the first prompt is called, because it brings Jinja2 into the worker.
+"""
+
+from typing import Any
+
+import msgspec
+
+from headgate.core.errors import MalformedRequest
+from headgate.gateway.head import RequestHead
+from headgate.gateway.intake import Asked
+from headgate.prompts.model import decode_content
+from headgate.prompts.reference import Reference, parse_reference, reference_of
+from headgate.prompts.request import MODEL_PREFIX, body_for
+from headgate.prompts.templates import CompiledPrompt, compile_prompt
+from headgate.snapshot import FoundPrompt, Snapshot
+
+_VARS_LIMIT = 4096
+_COMPILED_LIMIT = 512
+_object = msgspec.json.Decoder(dict[str, Any])
+
+
+class _Called(msgspec.Struct):
+    """The body's `prompt` object."""
+
+    id: str
+    version: str | int | None = None
+    variables: dict[str, Any] | None = None
+
+
+_called = msgspec.json.Decoder(_Called)
+
+
+class Library:
+    """The compiled versions of one worker. A version never changes, so neither does what is kept here."""
+
+    def __init__(self) -> None:
+        self._compiled: dict[str, CompiledPrompt] = {}
+
+    def compiled(self, found: FoundPrompt) -> CompiledPrompt:
+        """The version, compiled once."""
+        compiled = self._compiled.get(found.version.sha256)
+        if compiled is None:
+            label = f"prompt {found.name}@{found.version.number}"
+            compiled = compile_prompt(decode_content(found.version.content_json), label)
+            if len(self._compiled) >= _COMPILED_LIMIT:
+                self._compiled.clear()
+            self._compiled[found.version.sha256] = compiled
+        return compiled
+
+
+def resolve(
+    library: Library, snapshot: Snapshot, asked: Asked, head: RequestHead, endpoint: str, body: bytes
+) -> tuple[bytes | None, bytes]:
+    """The body to send, None when the request is only attributed to the prompt, and the response header line.
+
+    Writes the version into the log's identity and its model into ``asked``. Raises RequestError naming what is wrong.
+    """
+    reference, variables, from_model_name = _reference(asked, head)
+    found = snapshot.prompt(reference.name, number=reference.number, alias=reference.alias)
+    identity = asked.identity
+    identity["prompt_name"] = found.name
+    identity["prompt_version"] = found.version.number
+    identity["prompt_alias"] = found.alias
+    identity["prompt_sha256"] = found.version.sha256
+    line = f"x-headgate-prompt: {found.name}@{found.version.number}\r\n".encode()
+    if variables is None:
+        return None, line
+    if asked.capture == "full":
+        identity["prompt_vars"] = msgspec.json.encode(variables).decode()
+    compiled = library.compiled(found)
+    sent = body_for(compiled.content, compiled.render(variables), endpoint, body, from_model_name=from_model_name)
+    asked.model = compiled.content.model
+    identity.setdefault("model_requested", asked.model)
+    return sent, line
+
+
+def _reference(asked: Asked, head: RequestHead) -> tuple[Reference, dict[str, Any] | None, bool]:
+    """What was called, its variables (None: attribution only), and whether by the model's name."""
+    ways = [
+        *(["the header x-headgate-prompt"] if b"prompt" in head.own else []),
+        *(["the body's prompt"] if asked.calls_by_body else []),
+        *(["the model's name"] if asked.calls_by_model else []),
+    ]
+    if len(ways) > 1:
+        raise MalformedRequest(
+            f"a stored prompt is called in two ways at once: {' and '.join(ways)}.", code="two_prompts", hint="Use one."
+        )
+    if asked.calls_by_model:
+        assert asked.model is not None
+        reference = parse_reference(asked.model.removeprefix(MODEL_PREFIX))
+        return reference, _variables(asked.variables, "the body's variables"), True
+    if asked.calls_by_body:
+        try:
+            called = _called.decode(asked.prompt)
+        except msgspec.ValidationError as error:
+            raise MalformedRequest(f"the body's prompt is not {{id, version, variables}}: {error}.") from error
+        return reference_of(called.id, called.version), called.variables or {}, False
+    reference = parse_reference(head.own_text(b"prompt") or "")
+    given = head.own.get(b"vars")
+    if given is None:
+        return reference, None, False
+    if len(given) > _VARS_LIMIT:
+        raise MalformedRequest(
+            f"x-headgate-vars has {len(given)} bytes; at most {_VARS_LIMIT}.", hint="Send them in the body's prompt."
+        )
+    return reference, _variables(given, "x-headgate-vars"), False
+
+
+def _variables(raw: bytes, where: str) -> dict[str, Any]:
+    if not raw or raw == b"null":
+        return {}
+    try:
+        return _object.decode(raw)
+    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
+        raise MalformedRequest(f"{where} is not a JSON object: {error}.", code="invalid_variables") from error
