@@ -12,6 +12,7 @@ from headgate.cli.output import emit_json, facts
 from headgate.cli.text import MISSING, count, local_time, percent, printable, seconds, size
 
 _COLOURS = {"ok": "green", "behind": "yellow", "down": "red"}
+_ALWAYS_SAID = ("started", "recorded", "dropped", "in_flight")
 Answer = Mapping[str, Any]
 
 
@@ -56,7 +57,11 @@ def _server(answer: Answer, where: str) -> list[tuple[str, str]]:
 
 
 def _workers(workers: Mapping[str, Mapping[str, Any]], summed: Mapping[str, Any]) -> str:
-    said = ", ".join(f"{printable(name)} {count(value)}" for name, value in summed.items() if isinstance(value, int))
+    said = ", ".join(
+        f"{printable(name).replace('_', ' ')} {count(value)}"
+        for name, value in summed.items()
+        if isinstance(value, int) and name != "generation" and (value or name in _ALWAYS_SAID)
+    )
     return f"{len(workers)}; {said}" if said else str(len(workers))
 
 

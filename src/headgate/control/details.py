@@ -134,6 +134,8 @@ def steps_of(control: ControlApp, found: Details) -> list[Step]:
 
 
 def _key_step(control: ControlApp, row: Mapping[str, Any]) -> Step:
+    if row["key_id"] is None and row["status"] == 401 and row["outcome"] == "refused":
+        return Step(step="key", decision=f"refused: {row['error_type']}", detail=row["error_message"])
     if row["key_id"] is None:
         return Step(step="key", decision=f"none given, none needed: project {row['project']}")
     name = control.keyring.name_of(row["key_id"])

@@ -8,14 +8,17 @@ from typing import Any, TypeVar
 
 from headgate.control.access import Principal
 from headgate.control.keyring import Keyring
-from headgate.core.ids import now_us
+from headgate.core.ids import monotonic_s, now_us
 from headgate.core.settings import Settings
 from headgate.registry import admin, history, keys
 from headgate.registry.database import Database
 from headgate.registry.history import HistoryEntry
 from headgate.snapshot import KeyEntry, Role, Snapshot, next_generation, publish
+from headgate.spool.counters import read_counters
 
 _T = TypeVar("_T")
+_TAKE_OVER_S = 1.0
+_TAKE_OVER_POLL_S = 0.02
 
 
 class Publisher:
@@ -130,7 +133,18 @@ class Publisher:
             self.publish()
             return result
 
-        return await self._run(run)
+        result = await self._run(run)
+        await self._taken_over()
+        return result
+
+    async def _taken_over(self) -> None:
+        """Wait, for a second at most, until every worker serves from what was published: then "done" means done."""
+        deadline_s = monotonic_s() + _TAKE_OVER_S
+        while monotonic_s() < deadline_s:
+            files = (self._home / "run").glob("worker-*.counters")
+            if all(read_counters(file).get("generation", self.generation) >= self.generation for file in files):
+                return
+            await asyncio.sleep(_TAKE_OVER_POLL_S)
 
     async def _run(self, call: Callable[[], _T]) -> _T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, call)

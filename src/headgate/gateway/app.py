@@ -32,13 +32,14 @@ def create_app(worker: Worker) -> Starlette:
         error = NotFound(f'no such path: "{path}".', hint="API calls go to /v1/…, pages to /ui.")
         return Response(error_body(error, "openai", ""), status_code=404, media_type="application/json")
 
-    return Starlette(
+    app = Starlette(
         routes=[
             Route("/healthz", healthz),
             Route("/readyz", readyz),
             *(Mount(path, app=control) for path in ("/api", "/ui")),
-            Route("/metrics", endpoint=control),
-            Route("/", endpoint=control),
+            *(Route(path, endpoint=control) for path in ("/", "/api", "/ui", "/metrics")),
         ],
         exception_handlers={404: missing},
     )
+    app.router.redirect_slashes = False  # it would build an address from the Host header
+    return app

@@ -10,7 +10,8 @@ from headgate.gateway.upstream import Headers, Origin, UpstreamConnection
 from headgate.gateway.worker import Worker
 from headgate.wire.envelope import error_body
 
-_BODY_LIMIT = 32 << 20
+_BODY_LIMIT = 8 << 20
+_UPLOAD_IDLE_S = 30.0
 _CONNECT_S = 2.0
 _ANSWER_S = 60.0
 _QUEUE_HIGH = 16
@@ -58,9 +59,14 @@ class ControlRelay:
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        body = await _read(receive)
+        try:
+            body = await _read(receive)
+        except TimeoutError:
+            slow = HeadgateError(f"the request body stopped arriving for {_UPLOAD_IDLE_S:g} s.", code="upload_timeout")
+            await _refuse(send, slow, 408)
+            return
         if body is None:
-            await _refuse(send, HeadgateError("the request body is over 32 MB.", code="body_too_large"), 413)
+            await _refuse(send, HeadgateError("the request body is over 8 MB.", code="body_too_large"), 413)
             return
         answer = _Answer()
         connection: UpstreamConnection | None = None
@@ -102,7 +108,8 @@ async def _read(receive: Receive) -> bytes | None:
     pieces: list[bytes] = []
     size = 0
     while True:
-        message = await receive()
+        async with asyncio.timeout(_UPLOAD_IDLE_S):
+            message = await receive()
         if message["type"] != "http.request":
             return b""
         piece = message.get("body", b"")
@@ -127,5 +134,7 @@ def _request(scope: Scope, body: bytes) -> bytes:
 async def _refuse(send: Send, error: HeadgateError, status: int) -> None:
     body = error_body(error, "openai", "")
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+    if status in (408, 413):
+        headers.append((b"connection", b"close"))
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})

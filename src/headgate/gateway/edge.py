@@ -3,7 +3,6 @@ without entering Starlette, everything else goes on to the ASGI application on t
 """
 
 import asyncio
-import re
 from collections.abc import Callable
 from typing import Any
 
@@ -12,12 +11,13 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from headgate.core.errors import Forbidden, HeadgateError, MalformedRequest
+from headgate.core.errors import HeadgateError, MalformedRequest
 from headgate.core.ids import monotonic_s
+from headgate.gateway.guard import check_framing, check_sender, cors_lines
 from headgate.gateway.head import STATUS_LINES, RequestHead
 from headgate.gateway.relay import Relay
 from headgate.gateway.reply import Reply
-from headgate.gateway.upstream import read_less
+from headgate.gateway.upstream import Headers, read_less
 from headgate.gateway.worker import Worker
 from headgate.wire.endpoints import Place, place_of
 from headgate.wire.envelope import error_body
@@ -29,9 +29,6 @@ _IDLE_TIMEOUT_S = 75.0
 _PIPELINE_LIMIT = 8
 _LINGER_S = 2.0
 _LINGER_LIMIT_BYTES = 64 << 20
-_OPEN_PATHS = frozenset((b"/healthz", b"/readyz"))
-_HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::(\d{1,5}))?\Z")
-_BAD_TARGET = re.compile(rb"[^!-~]|%00|%2e%2e|%2e\.|\.%2e|/\.\.(?:/|\Z|\?)", re.IGNORECASE)
 
 
 class HeadTooLarge(HeadgateError):
@@ -58,6 +55,10 @@ class EdgeProtocol(HttpToolsProtocol):
         self._reading: Relay | None = None  # the relay whose body is being read
         self._queue: list[Relay] = []
         self._is_in_head = False
+        self._is_offering = False  # the request offers another protocol
+        self._is_asgi = False  # the body being read belongs to the ASGI application
+        self.is_write_paused = False
+        self._read_bytes = 0
         self._is_http_10 = False
         self._head_bytes = 0
         self._is_lingering = False
@@ -77,23 +78,39 @@ class EdgeProtocol(HttpToolsProtocol):
             if self._lingered_bytes > _LINGER_LIMIT_BYTES:
                 self.transport.abort()
             return
-        self._head_bytes += len(data)
+        is_of_head = self._is_in_head or (self._reading is None and not self._is_asgi)  # not the rest of a body
+        self._read_bytes = len(data)
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserError as error:
             self._reject(error.__context__ if isinstance(error.__context__, HeadgateError) else None, str(error))
             return
-        except httptools.HttpParserUpgrade:
-            self._reject(MalformedRequest("this gateway relays no WebSockets yet.", code="upgrade_unsupported"))
+        except httptools.HttpParserUpgrade as error:
+            self._go_on_without_upgrade(data[error.args[0] :])
             return
-        if self._is_in_head and self._head_bytes > HEAD_LIMIT_BYTES:
-            self._reject(_too_large())
+        if self._is_in_head and is_of_head:
+            self._head_bytes += len(data)
+            if self._head_bytes > HEAD_LIMIT_BYTES:
+                self._reject(_too_large())
+
+    def _go_on_without_upgrade(self, rest: bytes) -> None:
+        """An offer to upgrade is declined by ignoring it (RFC 9110 section 7.8): Java's client and `curl --http2` make
+        one with every request. The parser stops there, so a new one reads the same request without the offer.
+        """
+        method, self._is_offering = self.parser.get_method(), False
+        kept = [(n, v) for n, v in self.headers if n.lower() not in (b"upgrade", b"http2-settings", b"connection")]
+        head = b"".join(
+            (method, b" ", self.url, b" HTTP/1.1\r\n", *(n + b": " + v + b"\r\n" for n, v in kept), b"\r\n")
+        )
+        self.parser = httptools.HttpRequestParser(self)
+        self.data_received(head + rest)
 
     def on_message_begin(self) -> None:
         self.url = b""
         self.headers = []
         self.expect_100_continue = False
         self._is_in_head = True
+        self._head_bytes = 0
         self._since_s = monotonic_s()
 
     def on_header(self, name: bytes, value: bytes) -> None:
@@ -102,97 +119,73 @@ class EdgeProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         self._is_in_head = False
         url, parser = self.url, self.parser
+        if parser.should_upgrade():
+            self._offer_of_upgrade()
+            return
         headers, self.headers = self.headers, []  # what follows a body are trailers
-        if len(headers) > HEAD_LIMIT_FIELDS or (
-            self._head_bytes > HEAD_LIMIT_BYTES
-            and len(url) + sum(len(name) + len(value) for name, value in headers) > HEAD_LIMIT_BYTES
-        ):
-            raise _too_large()
-        self._head_bytes = 0
+        if self._is_closing():
+            return
         head = RequestHead(headers)
         method = parser.get_method()
+        version = parser.get_http_version()
+        self._is_http_10 = version == "1.0"
         path = url.partition(b"?")[0]
-        self._check_framing(head, url)
         place = place_of(method, path, speaks_anthropic=b"anthropic-version" in head.noted)
+        refusal: HeadgateError | None = None
         try:
-            if path not in _OPEN_PATHS:
-                self._check_host(head.noted.get(b"host", b""))
-                if b"origin" in head.noted or b"sec-fetch-site" in head.noted:
-                    self._check_origin(head, is_link=place is None and method == b"GET")
+            if len(headers) > HEAD_LIMIT_FIELDS or self._is_head_too_large(headers):
+                raise _too_large()
+            check_framing(version, head, url)
+            check_sender(self.worker, head, path, is_link=place is None and method == b"GET")
         except HeadgateError as error:
             if place is None:
                 raise
-            self._start_relay(place, method, head, error)
-            return
+            refusal = error
+        expect = head.noted.get(b"expect")
+        self.expect_100_continue = expect is not None and expect.lower() == b"100-continue"
         if place is None:
             self.headers = [(name.lower(), value) for name, value in headers]
             self._start_asgi()
         else:
-            self._start_relay(place, method, head)
+            self._start_relay(place, method, head, refusal)
+
+    def _is_head_too_large(self, headers: Headers) -> bool:
+        # What was read tells most heads apart without adding up.
+        if self._head_bytes + self._read_bytes <= HEAD_LIMIT_BYTES:
+            return False
+        return len(self.url) + sum(len(name) + len(value) for name, value in headers) > HEAD_LIMIT_BYTES
+
+    def _is_closing(self) -> bool:
+        """Whether what still arrives is for nobody: a request before it has closed the connection, or will."""
+        running = self._running
+        return (
+            self._is_lingering or self.transport.is_closing() or (running is not None and not running.reply.keep_alive)
+        )
+
+    def _offer_of_upgrade(self) -> None:
+        offered = b",".join(value for name, value in self.headers if name.lower() == b"upgrade").lower()
+        if b"websocket" in offered or self.parser.get_method() == b"CONNECT":
+            raise MalformedRequest("this gateway relays no WebSockets yet.", code="upgrade_unsupported")
+        self._is_offering = True
 
     def on_body(self, body: bytes) -> None:
         if self._reading is not None:
             self._reading.add_body(body)
-        elif self.cycle is not None:
+        elif self._is_asgi:
             super().on_body(body)
 
     def on_message_complete(self) -> None:
         self._since_s = monotonic_s()
+        if self._is_offering:
+            return
         relay, self._reading = self._reading, None
         if relay is not None:
             relay.has_body = True
             if relay is self._running and not relay.is_recorded:
                 relay.begin()
-        elif self.cycle is not None:
+        elif self._is_asgi:
+            self._is_asgi = False
             super().on_message_complete()
-
-    # Checks.
-
-    def _check_framing(self, head: RequestHead, url: bytes) -> None:
-        version = self.parser.get_http_version()
-        self._is_http_10 = version == "1.0"
-        if version not in ("1.1", "1.0"):
-            raise MalformedRequest(f"HTTP/{version} is not spoken here.", code="bad_version")
-        if not url.startswith(b"/") or _BAD_TARGET.search(url):
-            raise MalformedRequest("the request target is not a plain absolute path.", code="bad_target")
-        if head.has_two_hosts:
-            raise MalformedRequest("the request has two Host headers.", code="unknown_host")
-        coding = head.noted.get(b"transfer-encoding")
-        if coding is not None and (coding.lower() != b"chunked" or version == "1.0"):
-            raise MalformedRequest("Transfer-Encoding other than chunked is refused.", code="bad_framing")
-        expect = head.noted.get(b"expect")
-        self.expect_100_continue = expect is not None and expect.lower() == b"100-continue"
-
-    def _check_host(self, host: bytes) -> None:
-        known = self.worker.known_hosts
-        if host in self.worker.accepted_hosts:
-            return
-        text = host.decode("latin-1").lower()
-        match = _HOST.match(text)
-        if text in known or (match is not None and match[1] in known):
-            self.worker.accept_host(host)
-            return
-        raise MalformedRequest(
-            f"this gateway does not answer to the Host {text[:100]!r}.",
-            code="unknown_host",
-            hint="Add it to server.hosts, or call the gateway by the address it prints at start.",
-        )
-
-    def _check_origin(self, head: RequestHead, *, is_link: bool) -> None:
-        noted = head.noted
-        origin = head.text(b"origin")
-        if origin is None:
-            is_navigation = is_link and noted.get(b"sec-fetch-mode") == b"navigate"
-            if noted[b"sec-fetch-site"].lower() == b"cross-site" and not is_navigation:
-                raise Forbidden("cross-site requests are refused.", code="cross_site", hint="Allow it: server.origins.")
-            return
-        own = (head.text(b"host") or "").lower()
-        if origin not in self.worker.settings.server.origins and origin.lower().partition("://")[2] != own:
-            raise Forbidden(
-                f"requests from the origin {origin[:100]!r} are refused.",
-                code="foreign_origin",
-                hint="A browser sent this from a page of another site. Allow it: server.origins.",
-            )
 
     # Two ways on.
 
@@ -204,34 +197,38 @@ class EdgeProtocol(HttpToolsProtocol):
         reply = Reply(self.transport, is_http_10=is_http_10, is_head_only=method == b"HEAD", keep_alive=keep_alive)
         origin = head.noted.get(b"origin")
         if origin is not None and origin.decode("latin-1") in worker.settings.server.origins:
-            reply.cors = _cors_lines(origin, head.noted)
+            reply.cors = cors_lines(origin, head.noted)
         relay = Relay(self, worker, place, method, self.url, head, reply)
         self._reading = relay
         if self._running is None and (self.cycle is None or self.cycle.response_complete):
             self._running = relay
-            length = relay.head.noted.get(b"content-length")
-            if refusal is not None:
-                reply.keep_alive = False
-                relay.refuse(refusal)
-            elif length is not None and int(length) > worker.max_body_bytes:
-                relay.refuse_size(int(length))
-            elif self.expect_100_continue:
-                self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-            return
-        self._enqueue(relay)
+            self._admit(relay, refusal)
+        else:
+            if len(self._queue) >= _PIPELINE_LIMIT:
+                self.worker.unwatch(relay)
+                raise MalformedRequest(f"more than {_PIPELINE_LIMIT} requests in the pipeline.", code="pipeline_full")
+            relay.refusal = refusal
+            self._queue.append(relay)
+            self.flow.pause_reading()
 
-    def _enqueue(self, relay: Relay) -> None:
-        if len(self._queue) >= _PIPELINE_LIMIT:
-            raise MalformedRequest(f"more than {_PIPELINE_LIMIT} requests in the pipeline.", code="pipeline_full")
-        self._queue.append(relay)
-        self.flow.pause_reading()
+    def _admit(self, relay: Relay, refusal: HeadgateError | None) -> None:
+        """Refuse by the head alone what can be, so that no body is read for it."""
+        length = relay.head.noted.get(b"content-length")
+        if refusal is not None or not relay.has_body:
+            refusal = refusal or relay.fault_of_key()
+        if refusal is not None:
+            relay.refuse(refusal)
+        elif length is not None and int(length) > self.worker.max_body_bytes:
+            relay.refuse_size(int(length))
+        elif self.expect_100_continue and not relay.has_body:
+            self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def _start_asgi(self) -> None:
         if self._running is not None:
             # Behind a relay in one pipeline; no client in use does this, and HTTP lets us close instead.
             self._running.reply.keep_alive = False
-            self._reading = None
             return
+        self._is_asgi = True
         self.scope = {
             "type": "http",
             "asgi": {"version": self.asgi_version, "spec_version": "2.3"},
@@ -264,6 +261,7 @@ class EdgeProtocol(HttpToolsProtocol):
         if self.transport.is_closing():
             return
         if not relay.reply.keep_alive:
+            self._drop_queue()
             if relay.has_body:
                 self.transport.close()
             else:
@@ -275,12 +273,20 @@ class EdgeProtocol(HttpToolsProtocol):
 
     def _run_next(self) -> None:
         if self._queue:
-            self._running = self._queue.pop(0)
-            if self._running.has_body:
-                self._running.begin()
+            relay = self._running = self._queue.pop(0)
+            self._admit(relay, relay.refusal)
+            if relay.has_body and not relay.is_recorded:
+                relay.begin()
         elif self.pipeline:
             cycle, app = self.pipeline.pop()
             self._start_asgi_task(cycle, app)
+
+    def _drop_queue(self) -> None:
+        """Requests behind one that closes the connection: nothing was done for them, the client asks again."""
+        for relay in self._queue:
+            self.worker.unwatch(relay)
+        self._queue.clear()
+        self._reading = None
 
     def may_answer(self, relay: Relay) -> bool:
         """Whether it is the turn of ``relay`` (Client)."""
@@ -303,6 +309,11 @@ class EdgeProtocol(HttpToolsProtocol):
             return
         if not isinstance(error, HeadgateError):
             error = MalformedRequest(f"this is no valid HTTP/1.1 request: {parser_text[:200]}.", code="bad_http")
+        reading, self._reading = self._reading, None
+        if reading is not None and reading is self._running and not reading.is_recorded:  # its body is damaged
+            reading.reply.keep_alive = False
+            reading.refuse(error)
+            return
         if self._running is not None or (self.cycle is not None and not self.cycle.response_complete):
             self.transport.abort()  # an answer is on its way; another one must not be mixed in
             return
@@ -327,23 +338,22 @@ class EdgeProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         running, self._running = self._running, None
-        for relay in (running, *self._queue):
-            if relay is not None and not relay.is_finished:
-                relay.client_gone()
-        self._queue.clear()
-        self._reading = None
+        if running is not None and not running.is_finished:
+            running.client_gone()
+        self._drop_queue()
         super().connection_lost(exc)
 
     def pause_writing(self) -> None:
+        self.is_write_paused = True
+        super().pause_writing()
         if self._running is not None:
             self._running.pause()
-        else:
-            super().pause_writing()
 
     def resume_writing(self) -> None:
+        self.is_write_paused = False
+        super().resume_writing()
         if self._running is not None:
             self._running.resume()
-        super().resume_writing()
 
     def shutdown(self) -> None:
         """Drain: an idle connection closes, a busy one after its answer."""
@@ -351,15 +361,6 @@ class EdgeProtocol(HttpToolsProtocol):
             self._running.reply.keep_alive = False
         else:
             super().shutdown()
-
-
-def _cors_lines(origin: bytes, noted: dict[bytes, bytes]) -> bytes:
-    """What a browser wants to read before a page of an allowed origin may see an answer."""
-    lines = b"access-control-allow-origin: %b\r\nvary: Origin\r\n" % origin
-    if b"access-control-request-method" not in noted:
-        return lines + b"access-control-expose-headers: *\r\n"
-    headers = noted.get(b"access-control-request-headers", b"")
-    return lines + b"access-control-allow-methods: GET, POST, DELETE\r\naccess-control-allow-headers: %b\r\n" % headers
 
 
 def _too_large() -> HeadTooLarge:

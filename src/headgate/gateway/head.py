@@ -64,6 +64,9 @@ class RequestHead:
             self.noted[lowered] = value
             return False
         if lowered in CREDENTIALS:
+            if b"hg_" in value[:10]:  # our own key travels nowhere
+                self.noted[lowered] = value
+                return False
             self._credentials_at.append(len(self._lines))
         elif lowered == b"content-length":
             self._length_at = len(self._lines)
@@ -156,6 +159,8 @@ class ResponseHead:
                         listed = value
                     continue
                 self._note(lowered, value)
+            elif lowered[:2] == b"x-" and lowered.startswith(_OWN_PREFIX):
+                continue  # of a gateway behind us
             lines.append(name + b": " + value + b"\r\n")
         if listed and listed.lower() not in (b"keep-alive", b"close"):
             names = {token.strip().lower() for token in listed.split(b",")} - {b"close", b"keep-alive"}

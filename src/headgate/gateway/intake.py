@@ -31,16 +31,21 @@ _EMPTY = _Body()
 
 
 class Asked:
-    """What a request asks for, and what the log will say of it. ``path`` is stored without its query."""
+    """What a request asks for, and what the log will say of it. ``path`` is stored without its query; ``capture``: the
+    server's level, which the request may lower.
+    """
 
     __slots__ = ("capture", "identity", "model", "request_id", "stream")
 
-    def __init__(self, head: RequestHead, endpoint: Endpoint, method: bytes, path: bytes) -> None:
+    def __init__(self, head: RequestHead, endpoint: Endpoint, method: bytes, path: bytes, capture: str) -> None:
         started_at_us = now_us()
         self.request_id = uuid7(started_at_us)
         self.model: str | None = None
         self.stream = False
-        self.capture = "full"
+        self.capture = capture
+        wanted = head.own_text(b"capture") if head.own else None
+        if wanted in _CAPTURES:
+            self.capture = min(capture, wanted, key=_CAPTURES.index)
         self.identity: dict[str, Any] = {
             "request_id": self.request_id,
             "started_at_us": started_at_us,
@@ -85,8 +90,8 @@ def read_body(asked: Asked, place: Place, body: bytes, content_type: str | None)
     asked.stream = bool(read.stream)
 
 
-def describe(asked: Asked, head: RequestHead, principal: KeyEntry, capture: str) -> None:
-    """Complete what start and final record share. ``capture``: the server's level, which a request may lower."""
+def describe(asked: Asked, head: RequestHead, principal: KeyEntry) -> None:
+    """Complete what start and final record share. Raises MalformedRequest over an unreadable header of ours."""
     identity = asked.identity
     identity["project"] = principal.project
     if principal.id:
@@ -95,7 +100,6 @@ def describe(asked: Asked, head: RequestHead, principal: KeyEntry, capture: str)
         identity["stream"] = True
     if asked.model is not None:
         identity["model_requested"] = asked.model[:_TEXT_LIMIT]
-    asked.capture = capture
     if head.own:
         _read_own(asked, head, principal)
 
@@ -103,12 +107,10 @@ def describe(asked: Asked, head: RequestHead, principal: KeyEntry, capture: str)
 def _read_own(asked: Asked, head: RequestHead, principal: KeyEntry) -> None:
     identity = asked.identity
     wanted = head.own_text(b"capture")
-    if wanted is not None:
-        if wanted not in _CAPTURES:
-            raise MalformedRequest(
-                f'x-headgate-capture: "{wanted[:40]}" is none of full, metadata, none.', code="invalid_header"
-            )
-        asked.capture = min(asked.capture, wanted, key=_CAPTURES.index)
+    if wanted is not None and wanted not in _CAPTURES:
+        raise MalformedRequest(
+            f'x-headgate-capture: "{wanted[:40]}" is none of full, metadata, none.', code="invalid_header"
+        )
     purpose = head.own_text(b"purpose")
     if purpose is not None and principal.role != "app":
         if purpose not in _PURPOSES:

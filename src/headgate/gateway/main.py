@@ -42,6 +42,7 @@ class _Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._worker.is_draining = True
         await super().shutdown(sockets)
+        self._worker.stop_waiting()
 
 
 async def _serve(worker: Worker, listener: socket.socket, ready_fd: int | None) -> None:

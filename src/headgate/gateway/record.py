@@ -87,8 +87,8 @@ def _add_times(relay: "Relay", final: FinalRecord) -> None:
 
 def _bodies(relay: "Relay", final: FinalRecord, own_body: bytes) -> tuple[bytes, bytes, list[bytes]]:
     capture: Capture = "full"
-    if relay.asked.capture != "full":
-        final.capture = "metadata" if relay.asked.capture == "metadata" else "none"
+    if relay.asked.capture != "full" or relay.principal is None:  # strangers do not fill the disk
+        final.capture = "none" if relay.asked.capture == "none" else "metadata"
         if final.usage_raw is None:
             final.prompt_chars = len(relay.body)
         return b"", b"", []

@@ -7,22 +7,19 @@ move it on. Nothing is tried again once a byte of an answer has gone to the clie
 import asyncio
 import logging
 import ssl
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from headgate.core.errors import (
     BodyTooLarge,
     HeadgateError,
     MalformedRequest,
-    NotFound,
     UpstreamTimeout,
     UpstreamUnreachable,
 )
 from headgate.core.ids import monotonic_ns, monotonic_s
 from headgate.gateway import record
-from headgate.gateway.attempts import Attempts
-from headgate.gateway.auth import check_model, principal_of
 from headgate.gateway.head import RequestHead, ResponseHead
-from headgate.gateway.intake import Asked, describe, read_body
+from headgate.gateway.incoming import Incoming
 from headgate.gateway.models import answer_models
 from headgate.gateway.outgoing import Outgoing, outgoing_for
 from headgate.gateway.reply import Reply
@@ -31,17 +28,16 @@ from headgate.gateway.tee import Tee
 from headgate.gateway.upstream import UpstreamConnection
 from headgate.gateway.worker import UpstreamHandle, Worker
 from headgate.spool.record import Outcome, StartRecord
-from headgate.wire.endpoints import MISPLACED, MODELS, Place
+from headgate.wire.endpoints import Place
 from headgate.wire.envelope import error_body
 from headgate.wire.sse import UsageEventFilter
-
-if TYPE_CHECKING:
-    from headgate.snapshot import KeyEntry
 
 _logger = logging.getLogger("headgate.gateway")
 _UPLOAD_IDLE_S = 30.0
 _NEVER = float("inf")
 _HELD_LIMIT = 64 << 10
+_STALE_NS = 250_000_000
+_CLIENT_STALL_S = 300.0
 
 
 class Client(Protocol):
@@ -53,8 +49,10 @@ class Client(Protocol):
 
     def may_answer(self, relay: "Relay") -> bool: ...
 
+    is_write_paused: bool
 
-class Relay:
+
+class Relay(Incoming):
     """One request on a client connection, from its head to its record."""
 
     def __init__(
@@ -67,21 +65,12 @@ class Relay:
         head: RequestHead,
         reply: Reply,
     ) -> None:
-        self.started_ns = monotonic_ns()
+        super().__init__(worker, place, method, target, head)
         self._client = client
-        self.worker = worker
-        self.place = place
-        self.method = method
-        self.target = target
-        self.head = head
         self.reply = reply
-        self.asked = Asked(head, place.endpoint, method, target.partition(b"?")[0])
+        self._is_paused = False
         self._body_pieces: list[bytes] = []
-        self.body = b""
-        self.body_bytes = 0
-        self.has_body = False  # the whole request has arrived
         self.sent: Outgoing | None = None
-        self.attempts: Attempts | None = None
         self.handle: UpstreamHandle | None = None
         self.response_head: ResponseHead | None = None
         self.tee: Tee | None = None
@@ -89,6 +78,7 @@ class Relay:
         self.has_start = self.is_recorded = False
         self.upstream_started_ns = self.last_byte_ns = 0
         self._is_retry = False
+        self._sent_at_ns = 0
         self._connection: UpstreamConnection | None = None
         self._task: asyncio.Task[None] | None = None
         self._filter: UsageEventFilter | None = None
@@ -138,8 +128,8 @@ class Relay:
             if self.reply.cors and b"access-control-request-method" in self.head.noted:
                 self.answer(204, b"")  # a browser asks whether a page may call: no key comes with that
                 return
-            self._admit()
-            if self.place.endpoint is MODELS[self.place.endpoint.dialect]:
+            self.admit()
+            if self.is_list_of_models:
                 self.deadline_s = _NEVER  # it has its own
                 self._start_task(answer_models(self))
             else:
@@ -150,29 +140,6 @@ class Relay:
             _logger.exception("request %s failed", self.asked.request_id)
             self.refuse(HeadgateError("a defect of the gateway; its log has the details.", code="internal"))
 
-    def _admit(self) -> None:
-        worker, head, asked, place = self.worker, self.head, self.asked, self.place
-        endpoint = place.endpoint
-        principal: KeyEntry = principal_of(head, worker.snapshot)
-        try:
-            read_body(asked, place, self.body, head.text(b"content-type"))
-        finally:
-            describe(asked, head, principal, worker.capture)
-        if principal.models:
-            check_model(principal, asked.model)
-        if endpoint is MISPLACED[endpoint.dialect]:
-            path = self.target.partition(b"?")[0].decode("latin-1")
-            raise NotFound(
-                f'no such path: "{path[:200]}".',
-                code="wrong_base_url",
-                hint="Set the client's base URL to http://HOST:PORT/v1 for OpenAI clients, to http://HOST:PORT for "
-                "Anthropic clients (their SDK adds /v1).",
-            )
-        if endpoint is not MODELS[endpoint.dialect]:
-            plan = worker.plan(endpoint.dialect, asked.model)
-            asked.identity["route"] = plan.route
-            self.attempts = Attempts(plan, self.started_ns, asked.model)
-
     # To the upstream.
 
     def _try_next(self) -> None:
@@ -180,6 +147,7 @@ class Relay:
         target = self.attempts.target
         handle = self.handle = self.worker.handle(target.upstream)
         check_path(handle.upstream, self.place.rest)
+        self._held = self.status = None
         self.sent = outgoing_for(self, handle, target.model)
         if not self.has_start:
             self._write_start(handle)
@@ -219,6 +187,8 @@ class Relay:
             self._attempt_failed("timeout", f"accepted no connection within {connect_s:g} s")
         except (OSError, ssl.SSLError) as error:
             self._attempt_failed("connect", f"cannot be reached: {error.strerror or error}")
+        except UnicodeError:
+            self._attempt_failed("connect", "cannot be reached: its host is no valid name")
         else:
             if self.is_recorded:
                 connection.transport.abort()
@@ -230,7 +200,10 @@ class Relay:
         assert self.sent is not None
         self._connection = connection
         self._phase, self.deadline_s = "first_byte", monotonic_s() + self.handle.upstream.timeout.first_byte_s
+        self._sent_at_ns = monotonic_ns()
         connection.start(self, self.sent.data(), head_only=self.method == b"HEAD")
+        if self._client.is_write_paused:
+            self.pause()
 
     def _attempt_failed(self, kind: str, reason: str) -> None:
         """The current upstream gave no answer; ``kind``: connect or timeout."""
@@ -335,7 +308,12 @@ class Relay:
 
     def renew(self, now_s: float) -> None:
         """Bytes came since the last sweep: the deadline between bytes begins anew."""
-        if self._phase == "between_bytes" and self.handle is not None and self.deadline_s != _NEVER:
+        if (
+            self._phase == "between_bytes"
+            and not self._is_paused
+            and self.handle is not None
+            and self.deadline_s != _NEVER
+        ):
             self.deadline_s = now_s + self.handle.upstream.timeout.between_bytes_s
 
     def _outcome(self) -> Outcome:
@@ -374,10 +352,15 @@ class Relay:
         if self.reply.is_open:
             self._cut(reason, b"" if self._filter is None else self._filter.finish())
             return
-        if connection.reused and not connection.has_answered and not self._is_retry:
-            # It closed an idle connection just as we wrote: once more, on a fresh one. Nothing was answered, so safe.
+        is_prompt = monotonic_ns() - self._sent_at_ns < _STALE_NS
+        if connection.reused and is_prompt and not connection.has_answered and not self._is_retry:
+            # It closed an idle connection just as we wrote: once more, on a fresh one. An upstream that had begun to
+            # work would not have closed within that time, so nothing is done twice.
             self._is_retry = True
             assert self.handle is not None
+            assert self.attempts is not None
+            self.attempts.note(None, "stale_connection")
+            self.attempts.begin()
             self._start_task(self._dial(self.handle))
             return
         self._attempt_failed("connect", reason)
@@ -405,18 +388,34 @@ class Relay:
         self._finish()
 
     def pause(self) -> None:
-        """The client reads slowly."""
+        """The client reads slowly: the upstream waits, and its deadline with it."""
         if self._connection is not None:
+            self._is_paused = True
+            self.deadline_s = monotonic_s() + _CLIENT_STALL_S
             self._connection.pause()
 
     def resume(self) -> None:
         """The client reads again."""
-        if self._connection is not None:
+        if self._connection is not None and self._is_paused and self.handle is not None:
+            self._is_paused = False
+            self.deadline_s = monotonic_s() + self.handle.upstream.timeout.between_bytes_s
             self._connection.resume()
+
+    def stop(self) -> None:
+        """The gateway stops and can wait no longer: keep what there is."""
+        self._stop_upstream()
+        if not self.is_recorded:
+            self.last_byte_ns = monotonic_ns()
+            record.write(self, "interrupted", "gateway_stopped", "the gateway stopped before the answer's end")
+        self.reply.break_off()
+        self._finish()
 
     def deadline_passed(self) -> None:
         """The deadline of the current phase has passed."""
         phase, self.deadline_s = self._phase, _NEVER
+        if self._is_paused:
+            self._client.transport.abort()  # nobody reads; client_gone follows
+            return
         if phase == "upload":
             if not self._client.may_answer(self):
                 self.deadline_s = monotonic_s() + _UPLOAD_IDLE_S

@@ -1,12 +1,14 @@
 """Which upstreams a request may go to, in order. Pure: settings in, a plan out."""
 
+import posixpath
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from urllib.parse import unquote
 
 from headgate.core.errors import Forbidden, MalformedRequest, NotFound
 from headgate.core.settings import Settings, Target, Upstream, nearest_route_names, route_for
 
-_ACCOUNT_PATHS = (b"/organization/", b"/projects/")
+_ACCOUNT_PATHS = ("/organization/", "/projects/")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +67,10 @@ def _file_of(settings: Settings) -> str:
 
 def check_path(upstream: Upstream, rest: bytes) -> None:
     """Raise Forbidden for a path that administers the account behind a stored key."""
-    if upstream.auth == "caller" or upstream.kind == "demo" or not (rest + b"/").startswith(_ACCOUNT_PATHS):
+    if upstream.auth == "caller" or upstream.kind == "demo":
+        return
+    plain = posixpath.normpath(unquote(rest.decode("latin-1")).lower())  # as an upstream may read it
+    if not f"/{plain.lstrip('/')}/".startswith(_ACCOUNT_PATHS):
         return
     path = "/v1" + rest.decode("latin-1")
     if not any(fnmatchcase(path, glob) or fnmatchcase(rest.decode("latin-1"), glob) for glob in upstream.allow_paths):

@@ -4,7 +4,7 @@ from headgate.core.ids import monotonic_ns
 from headgate.gateway.head import ResponseHead
 from headgate.wire.decode import BodyDecoder
 from headgate.wire.fold import Fold, Folded, fold_for
-from headgate.wire.folded import StreamFold
+from headgate.wire.folded import NullFold, StreamFold
 
 _BATCH_BYTES = 16 << 10
 _LAST_WORDS = {
@@ -31,6 +31,7 @@ class Tee:
         "_fold",
         "_folded",
         "_is_near_end",
+        "_is_sse",
         "_last_words",
         "_room",
         "_stream",
@@ -44,6 +45,7 @@ class Tee:
     def __init__(self, endpoint: str, head: ResponseHead, capture_bytes: int) -> None:
         self._fold: Fold = fold_for(endpoint, head.media_type or "")
         self._stream = self._fold if isinstance(self._fold, StreamFold) else None
+        self._is_sse = self._stream is not None
         self._decoder = BodyDecoder(head.encoding) if head.encoding not in (None, "identity") else None
         self._last_words = _LAST_WORDS.get(endpoint, ())
         self._is_near_end = self._stream is None or self._decoder is not None
@@ -60,7 +62,7 @@ class Tee:
     @property
     def is_sse(self) -> bool:
         """Whether the answer is an event stream."""
-        return self._stream is not None
+        return self._is_sse
 
     @property
     def note(self) -> str | None:
@@ -93,7 +95,7 @@ class Tee:
                 self._is_near_end = True
                 self._flush()
                 return self._stream is not None and self._stream.ended
-        self._tail = b"" if data.endswith(b"\n") else data[-_TAIL_BYTES:]  # last words cut in two
+        self._tail = b"" if data.endswith(b"\n") else probe[-_TAIL_BYTES:]  # last words cut in pieces
         if self._batch_bytes >= _BATCH_BYTES:
             self._flush()
         return False
@@ -115,4 +117,5 @@ class Tee:
         if self._folded is None:
             self._flush()
             self._folded = self._fold.finish()
+            self._fold, self._stream = NullFold(), None  # it may hold a large event
         return self._folded

@@ -25,6 +25,10 @@ READ_BYTES = 64 << 10
 (glibc's threshold is 128 KiB), which cost 14 µs where the read itself cost 2 (measured 2026-11)."""
 
 
+class UnreadableAnswer(Exception):
+    """The upstream's head cannot be taken for an answer; the text follows "upstream x …"."""
+
+
 class Sink(Protocol):
     """What receives an answer. Every call comes from the event loop; none may raise."""
 
@@ -138,6 +142,7 @@ class UpstreamConnection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         read_less(transport)
         self.transport = cast(asyncio.Transport, transport)
+        self._pool.open_count += 1
 
     def data_received(self, data: bytes) -> None:
         sink = self.sink
@@ -147,9 +152,12 @@ class UpstreamConnection(asyncio.Protocol):
         self._bytes_seen += len(data)
         try:
             self._parser.feed_data(data)
-        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
+        except httptools.HttpParserError as error:
+            if isinstance(error.__context__, UnreadableAnswer):
+                self._break(str(error.__context__))
+                return
             if not self._done:
-                self._break(f"not HTTP: {error}")
+                self._break(f"sent what is not HTTP/1.1: {error}")
                 return
             self.keep_alive = False
         if self._told_head and not self._done:
@@ -217,15 +225,28 @@ class UpstreamConnection(asyncio.Protocol):
             return
         self._head_done = True
         self.keep_alive = self._parser.should_keep_alive()
-        for name, _ in self.headers:
-            lowered = name.lower()
-            if lowered in (b"content-length", b"transfer-encoding"):
-                self.is_framed = True
+        self._check_head()
         if self.status in (204, 304):
             self.is_framed = True
         if self._head_only:
             self.is_framed = self._done = True
             self.keep_alive = False
+
+    def _check_head(self) -> None:
+        size = 0
+        for name, value in self.headers:
+            size += len(name) + len(value)
+            lowered = name.lower()
+            if lowered == b"content-length":
+                self.is_framed = True
+            elif lowered == b"transfer-encoding":
+                self.is_framed = True
+                if value.strip().lower() != b"chunked":
+                    raise UnreadableAnswer(f"sent the transfer coding {value[:40]!r}")
+        if size > MAX_HEAD_BYTES:
+            raise UnreadableAnswer(f"sent a head of {size} bytes")
+        if self.status == 101:
+            raise UnreadableAnswer("switched protocols unasked")
 
     def on_body(self, data: bytes) -> None:
         if not self._done:
@@ -280,7 +301,6 @@ class Pool:
                     ssl=self._tls if origin.is_tls else None,
                     server_hostname=origin.host if origin.is_tls else None,
                 )
-        self.open_count += 1
         return connection
 
     def take_back(self, connection: UpstreamConnection) -> None:

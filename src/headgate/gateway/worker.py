@@ -19,7 +19,7 @@ from headgate.spool.record import Outcome
 from headgate.spool.writer import SpoolWriter
 
 _TOTALS = ("started", "recorded", "dropped", "shed", *(f"outcome_{outcome}" for outcome in get_args(Outcome)))
-_GAUGES = ("in_flight", "open_connections")
+_GAUGES = ("in_flight", "open_connections", "generation")
 _PLANS_LIMIT = 4096
 _HOSTS_LIMIT = 64
 _SWEEP_S = 0.25
@@ -37,6 +37,8 @@ class Waiting(Protocol):
 
     deadline_s: float
     has_moved: bool
+
+    def stop(self) -> None: ...
 
     def renew(self, now_s: float) -> None: ...
 
@@ -97,6 +99,7 @@ class Worker:
         self.spool = SpoolWriter(path / "spool", worker=number, durability=log.durability)
         self.counters = CounterFile(self.home.run / f"worker-{number}.counters", _TOTALS + _GAUGES, resumed=_TOTALS)
         self._told = dict.fromkeys(_TOTALS, 0)
+        self._take_over(self.snapshot)
         self._tls = ssl.create_default_context()
         self._pools: dict[Origin, Pool] = {}
         self._handles: dict[str, UpstreamHandle] = {}
@@ -106,7 +109,6 @@ class Worker:
         self.is_group = log.durability == "group"
         self.is_draining = False
         self.open_connections: Callable[[], int] = lambda: 0
-        self._take_over(self.snapshot)
 
     @property
     def settings(self) -> Settings:
@@ -225,6 +227,7 @@ class Worker:
         self.max_body_bytes = snapshot.settings.server.max_body_bytes
         self.capture = snapshot.settings.log.capture
         self.capture_bytes = snapshot.settings.log.capture_bytes
+        self.counters.set("generation", snapshot.generation)
 
     def count(self, outcome: Outcome) -> None:
         """Count a request that ended."""
@@ -238,6 +241,11 @@ class Worker:
             self._told[name] = value
         self.counters.set("in_flight", len(self._waiting))
         self.counters.set("open_connections", self.open_connections())
+
+    def stop_waiting(self) -> None:
+        """Cut what has not ended by the end of the drain; each leaves its record."""
+        for waiting in list(self._waiting):
+            waiting.stop()
 
     def close(self) -> None:
         """Close the pools and the spool: what is appended stays."""

@@ -74,7 +74,11 @@ class Supervisor:
     def _start(self, listener: socket.socket, lock_fd: int) -> None:
         path, home = self._home.path, self._home
         settings_file = home.run / "settings.msgpack"
+        settings_file.touch(mode=0o600)
         settings_file.write_bytes(msgspec.msgpack.encode(self._settings))
+        for stale in home.run.glob("worker-*.counters"):
+            if stale.stem.partition("-")[2] not in map(str, range(self._settings.server.workers)):
+                stale.unlink()
         plain = child_environment(self._settings, with_secrets=False)
         if (key := admin_key()) is not None:
             plain["HEADGATE_ADMIN_KEY"] = key

@@ -1,0 +1,68 @@
+"""The request half of a relay: its head and body, who sends it, what it asks for, where it may go."""
+
+from headgate.core.errors import HeadgateError, NotFound
+from headgate.core.ids import monotonic_ns
+from headgate.gateway.attempts import Attempts
+from headgate.gateway.auth import check_model, principal_of
+from headgate.gateway.head import RequestHead
+from headgate.gateway.intake import Asked, describe, read_body
+from headgate.gateway.worker import Worker
+from headgate.snapshot import KeyEntry
+from headgate.wire.endpoints import MISPLACED, MODELS, Place
+
+
+class Incoming:
+    """What a client sent. ``target``: path and query as they came."""
+
+    def __init__(self, worker: Worker, place: Place, method: bytes, target: bytes, head: RequestHead) -> None:
+        self.started_ns = monotonic_ns()
+        self.worker = worker
+        self.place = place
+        self.method = method
+        self.target = target
+        self.head = head
+        self.asked = Asked(head, place.endpoint, method, target.partition(b"?")[0], worker.capture)
+        self.refusal: HeadgateError | None = None  # found in its head, for when its turn comes
+        self.principal: KeyEntry | None = None  # None until its key was found good
+        self.attempts: Attempts | None = None  # None until it is admitted
+        self.body = b""
+        self.body_bytes = 0
+        self.has_body = False  # the whole request has arrived
+
+    def fault_of_key(self) -> HeadgateError | None:
+        """Why the caller may not call at all; known from the head, before a body is read."""
+        try:
+            self.principal = principal_of(self.head, self.worker.snapshot)
+        except HeadgateError as error:
+            return error
+        return None
+
+    @property
+    def is_list_of_models(self) -> bool:
+        """Whether the gateway answers it itself."""
+        return self.place.endpoint is MODELS[self.place.endpoint.dialect]
+
+    def admit(self) -> None:
+        """Read the whole request and plan its attempts. Raises RequestError."""
+        worker, head, asked, place = self.worker, self.head, self.asked, self.place
+        endpoint = place.endpoint
+        principal = self.principal = principal_of(head, worker.snapshot)
+        try:
+            read_body(asked, place, self.body, head.text(b"content-type"))
+        finally:
+            describe(asked, head, principal)
+        if endpoint is MISPLACED[endpoint.dialect]:
+            path = self.target.partition(b"?")[0].decode("latin-1")
+            raise NotFound(
+                f'no such path: "{path[:200]}".',
+                code="wrong_base_url",
+                hint="Set the client's base URL to http://HOST:PORT/v1 for OpenAI clients, to http://HOST:PORT for "
+                "Anthropic clients (their SDK adds /v1).",
+            )
+        if self.is_list_of_models:
+            return
+        if principal.models:
+            check_model(principal, asked.model)
+        plan = worker.plan(endpoint.dialect, asked.model)
+        asked.identity["route"] = plan.route
+        self.attempts = Attempts(plan, self.started_ns, asked.model)
