@@ -217,6 +217,7 @@ class EdgeProtocol(HttpToolsProtocol):
         if refusal is not None or not relay.has_body:
             refusal = refusal or relay.fault_of_key()
         if refusal is not None:
+            relay.reply.keep_alive = False
             relay.refuse(refusal)
         elif length is not None and int(length) > self.worker.max_body_bytes:
             relay.refuse_size(int(length))
