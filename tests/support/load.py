@@ -7,6 +7,7 @@ import json
 import re
 import socket
 import threading
+import time
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
@@ -138,15 +139,11 @@ def assert_nothing_is_lost(server: RunningServer, load: Load, upstream: Counting
     """What clients were told, what the upstream saw and what is stored must be one story; returns the rows."""
     names_seen = set(upstream.names())
     wanted = set(load.acknowledged) | names_seen
-    eventually(
-        lambda: int(server.api("/api/requests", {"limit": 1})["total"]["requests"]) >= len(wanted),
-        within_s=20,
-        what=f"{len(wanted)} rows",
-    )
-    rows = server.rows()
+    rows = _rows_once_there_are(server, len(wanted))
     by_name: dict[str, dict[str, Any]] = {row["session_id"]: row for row in rows}
     assert len(by_name) == len(rows) == len({row["request_id"] for row in rows}), "stored twice"
-    assert not wanted - by_name.keys(), "lost"
+    lost = wanted - by_name.keys()
+    assert not lost, _story_of_a_loss(server, load, lost, len(wanted))
     assert by_name.keys() <= set(load.sent)
     for name, request_id in load.acknowledged.items():
         row = by_name[name]
@@ -155,3 +152,24 @@ def assert_nothing_is_lost(server: RunningServer, load: Load, upstream: Counting
     for name in names_seen - load.acknowledged.keys():
         assert by_name[name]["outcome"] in ("interrupted", "ok", "client_closed", "upstream_aborted"), by_name[name]
     return rows
+
+
+def _rows_once_there_are(server: RunningServer, count: int) -> list[dict[str, Any]]:
+    """All rows, as soon as there are so many, or as many as there are after some time."""
+    deadline_s = time.monotonic() + 20
+    while True:
+        total = int(server.api("/api/requests", {"limit": 1})["total"]["requests"])
+        if total >= count or time.monotonic() > deadline_s:
+            return server.rows()
+        time.sleep(0.05)
+
+
+def _story_of_a_loss(server: RunningServer, load: Load, lost: set[str], count: int) -> str:
+    """What helps to find out why."""
+    status = server.api("/api/status")
+    known = {name: status.get(name) for name in ("health", "store", "jobs", "counters")}
+    examples = sorted(lost)[:10]
+    return (
+        f"{len(lost)} of {count} calls are not in the log, {len(lost & load.acknowledged.keys())} of them "
+        f"acknowledged: {examples}. {known}. The last words: {server.err.lines[-20:]}"
+    )

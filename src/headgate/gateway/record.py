@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
 _logger = logging.getLogger("headgate.gateway")
 _MESSAGE_LIMIT = 2000
+_SECRET_LEAST = 8
 _REMOVED = b"[removed by headgate]"
 
 
@@ -103,27 +104,33 @@ def _bodies(relay: "Relay", final: FinalRecord, own_body: bytes) -> tuple[bytes,
     final.request_encoding = relay.head.text(b"content-encoding")
     response = [own_body] if own_body or relay.tee is None else relay.tee.captured
     joined = response[0] if len(response) == 1 else b"".join(response)
-    for secret in _secrets(relay):
+    callers = _secrets_of_caller(relay)
+    for secret in callers:
         if secret in request:
             request = request.replace(secret, _REMOVED)
         if secret in sent:
             sent = sent.replace(secret, _REMOVED)
+    for secret in (*callers, *_stored_secret(relay)):  # a stored one cannot be in what the caller sent
         if secret in joined:
             joined = joined.replace(secret, _REMOVED)
     return request, sent, [joined]
 
 
-def _secrets(relay: "Relay") -> list[bytes]:
-    """What must not reach the disk: the credentials of this very request, either side of the gateway."""
+def _secrets_of_caller(relay: "Relay") -> list[bytes]:
+    """The credentials of this very request; they must not reach the disk."""
     secrets = [value.removeprefix(b"Bearer ").removeprefix(b"bearer ") for _, value in relay.head.credentials()]
     if (own := relay.head.own.get(b"key")) is not None:
         secrets.append(own)
-    if relay.handle is not None and (stored := relay.handle.secret_bytes()) is not None:
-        secrets.append(stored)
-    return [secret for secret in secrets if len(secret) >= 8]
+    return [secret for secret in secrets if len(secret) >= _SECRET_LEAST]
+
+
+def _stored_secret(relay: "Relay") -> list[bytes]:
+    """The key that was sent upstream for it."""
+    stored = None if relay.handle is None else relay.handle.secret_bytes()
+    return [] if stored is None or len(stored) < _SECRET_LEAST else [stored]
 
 
 def _clean_text(relay: "Relay", text: str) -> str:
-    for secret in _secrets(relay):
+    for secret in (*_secrets_of_caller(relay), *_stored_secret(relay)):
         text = text.replace(secret.decode("latin-1"), _REMOVED.decode())
     return text
