@@ -52,7 +52,7 @@ def _server(answer: Answer, where: str) -> list[tuple[str, str]]:
         ("Headgate", f"{printable(answer.get('version'))}, {place}"),
         ("Home", printable(answer.get("home"))),
         ("Store", f"{click.style(state, fg=_COLOURS.get(state))}, {seconds(health.get('lag_s'))} behind{problem}"),
-        *([("Workers", _workers(workers, answer.get("counters") or {}))] if is_running else []),
+        *([("Workers", _workers(workers, answer.get("counters") or {}))] if is_running and workers else []),
     ]
 
 
@@ -75,7 +75,9 @@ def _stored(answer: Answer) -> list[tuple[str, str]]:
 
 
 def _disk(answer: Answer) -> list[tuple[str, str]]:
-    disk = answer.get("disk") or {}
+    disk = answer.get("disk")
+    if not disk:  # a key that is bound to a project is not told
+        return []
     used = f"{size(disk.get('total_bytes'))} of {size(disk.get('limit_bytes'))}"
     share = percent(disk.get("total_bytes"), disk.get("limit_bytes"))
     parts = ", ".join(

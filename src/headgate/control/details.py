@@ -13,6 +13,7 @@ from headgate.control.words import count, duration, prompt_ref
 from headgate.core.errors import NotFound
 from headgate.core.routing import matches
 from headgate.pricing.cost import Cost
+from headgate.pricing.reasons import group_of
 from headgate.pricing.request import Priced
 from headgate.wire.transcript import Transcript
 
@@ -215,7 +216,8 @@ def _usage_step(found: Details) -> Step:
 def _price_step(found: Details) -> Step:
     row = found.row
     if row["cost_usd"] is None:
-        return Step(step="price", decision=f"unpriced: {row['cost_reason'] or 'no reason was noted'}")
+        word = "unpriced" if group_of(row["cost_reason"]) == "unpriced" else "none"
+        return Step(step="price", decision=f"{word}: {row['cost_reason'] or 'no reason was noted'}")
     source = "a price of headgate.toml" if row["cost_source"] == "custom" else "the built-in price list"
     lines = [f"{line.tokens:,} {line.unit} × ${money(line.usd_per_mtok)}/M" for line in found.priced.cost.lines]
     return Step(

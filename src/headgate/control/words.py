@@ -9,9 +9,11 @@ from typing import Any
 from markupsafe import Markup
 
 from headgate.control.rows import clean, iso, money
+from headgate.pricing.reasons import group_of
 
 _UNKNOWN = "–"
 _MAX_PRETTY_CHARS = 100_000
+_UNCOUNTED = {"failed": "failed upstream", "not_sent": "not sent", "not_priced": "not to a priced endpoint"}
 
 
 def count(value: int | None) -> str:
@@ -100,12 +102,25 @@ def cost_cell(row: Mapping[str, Any]) -> str | Markup:
         mark = "~" if row["usage_source"] == "estimated" else ""
         return mark + dollars(row["cost_usd"])
     reason = clean(row["cost_reason"] or "no reason was noted")
+    if group_of(row["cost_reason"]) != "unpriced":
+        return Markup('<span class="muted" title="{0}">– ({0})</span>').format(reason)
     return Markup('<span class="unpriced" title="{0}">unpriced ({0})</span>').format(reason)
 
 
 def total_cost(total: Mapping[str, Any]) -> str:
     """A sum of costs; a sum of nothing known is unpriced."""
     return "unpriced" if total["cost_usd"] is None else dollars(total["cost_usd"])
+
+
+def coverage(total: Mapping[str, Any]) -> str:
+    """How far a sum of costs reaches, and what it leaves out because it cost nothing."""
+    counted = total["priced"] + total["unpriced"]
+    first = f"{count(total['priced'])} of {count(counted)} priced" if total["unpriced"] else "all priced"
+    parts = [
+        first if counted else "nothing to price",
+        *(f"{count(total[name])} {words}" for name, words in _UNCOUNTED.items() if total[name]),
+    ]
+    return ", ".join(parts)
 
 
 def prompt_ref(row: Mapping[str, Any]) -> str:
@@ -180,6 +195,7 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "bytes": size,
     "cost_cell": cost_cell,
     "count": count,
+    "coverage": coverage,
     "dictitems": dictitems,
     "duration": duration,
     "full_time": full_time,
