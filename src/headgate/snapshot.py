@@ -5,6 +5,7 @@ File: 8 bytes magic, u32 version, u64 generation, u64 body length, 32 bytes SHA-
 
 import contextlib
 import difflib
+import logging
 import os
 import struct
 from collections.abc import Iterable
@@ -27,6 +28,7 @@ _VERSION = 1
 _HEAD = struct.Struct("<8sIQQ")
 _DIGEST_BYTES = 32
 MAX_BYTES = 256 << 20
+_logger = logging.getLogger("headgate.snapshot")
 
 
 class KeyEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -151,7 +153,7 @@ def spans(numbers: Iterable[int]) -> str:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Stamp:
+class Stamp:
     """What a stat tells of a file: another file or another writing gives another stamp."""
 
     inode: int
@@ -242,12 +244,12 @@ class SnapshotReader:
     def __init__(self, home: Path) -> None:
         self._home = home
         self._last: Snapshot | None = None
-        self._stamp: _Stamp | None = None
+        self._stamp: Stamp | None = None
         self.fault: str | None = None  # why the newest file is not the one in use
 
     def changed(self) -> bool:
         """Whether the file differs from the one last looked at; one stat, no read."""
-        return _stamp_of(snapshot_path(self._home)) != self._stamp
+        return stamp_of(snapshot_path(self._home)) != self._stamp
 
     def load(self) -> Snapshot:
         """The newest good snapshot: the published one, else the last good one, else the previous one on disk.
@@ -255,18 +257,25 @@ class SnapshotReader:
         Raises HomeError when there is none. A generation older than the one in use is not taken.
         """
         current = snapshot_path(self._home)
-        self._stamp = _stamp_of(current)
+        self._stamp = stamp_of(current)
         try:
             found = _read(current)
         except ValueError as error:
-            self.fault = f"{current}: {error}"
+            self._note(f"{current}: {error}")
             return self._fallback()
         if self._last is not None and found.generation < self._last.generation:
-            self.fault = f"{current}: generation {found.generation} is older than {self._last.generation}, in use"
+            self._note(f"{current}: generation {found.generation} is older than {self._last.generation}, in use")
             return self._last
         self.fault = None
         self._last = found
         return found
+
+    def _note(self, fault: str) -> None:
+        """Keep, and say once, why the newest file is not the one in use."""
+        if fault != self.fault:
+            self.fault = fault
+            if self._last is not None:
+                _logger.warning("The snapshot in use stays: %s.", fault)
 
     def _fallback(self) -> Snapshot:
         if self._last is None:
@@ -311,12 +320,13 @@ def _keep_as_previous(home: Path) -> None:
     link.replace(previous_path(home))
 
 
-def _stamp_of(path: Path) -> _Stamp | None:
+def stamp_of(path: Path) -> Stamp | None:
+    """What a stat tells of a file; None when there is none."""
     try:
         found = path.stat()
     except OSError:
         return None
-    return _Stamp(inode=found.st_ino, mtime_ns=found.st_mtime_ns, size_bytes=found.st_size)
+    return Stamp(inode=found.st_ino, mtime_ns=found.st_mtime_ns, size_bytes=found.st_size)
 
 
 def _write_durably(path: Path, data: bytes) -> None:

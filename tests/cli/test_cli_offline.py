@@ -79,7 +79,7 @@ def test_a_terminal_sees_a_table_and_what_the_cost_covers(run: Run) -> None:
     printed = run("log", "list")
     assert is_harmless(printed.replace("\n", ""))
     assert "[bold]gpt" in printed and "refused 404" in printed and "1,000→100" in printed
-    assert "3 requests, 1 error." in printed and "covering 50 %" in printed
+    assert "3 requests, 1 error, 1 not sent." in printed and "covering 50 %" in printed
 
 
 def test_one_request_is_shown_whole(run: Run) -> None:

@@ -9,6 +9,7 @@ from rich.console import Console
 
 from headgate.cli.output import Column, column, listing, table
 from headgate.cli.requests import request_columns
+from headgate.pricing.reasons import NOT_SENT
 
 ROW: dict[str, Any] = {
     "started_at": "2026-11-23T08:24:47.123456Z",
@@ -56,7 +57,7 @@ def test_hostile_names_are_printed_literally() -> None:
 def test_a_table_says_people_what_the_row_means() -> None:
     line = rendered(request_columns(), [ROW], 200)[1]
     assert "support-answer@7" in line and "412→38" in line and "$0.000143" in line
-    refused = {**ROW, "cost_usd": None, "attempts": 0, "outcome": "refused", "status": 404}
+    refused = {**ROW, "cost_usd": None, "cost_reason": NOT_SENT, "outcome": "refused", "status": 404}
     unpriced = {**ROW, "cost_usd": None}
     assert "unpriced" not in rendered(request_columns(), [refused], 200)[1]
     assert "refused 404" in rendered(request_columns(), [refused], 200)[1]

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from headgate.cli.log import total_line
 from headgate.cli.text import (
     count,
     exact_usd,
@@ -100,3 +101,19 @@ def test_times_and_ids_that_are_none_stand_as_they_are() -> None:
     assert local_time("yesterday\x1b") == "yesterday\\x1b"
     assert len(local_time("2026-11-23T08:24:47.123456Z")) == 19
     assert (short_id("019ab6c2-7f31-7000-8000-000000000000"), short_id(None)) == ("019ab6c2-7f31", "-")
+
+
+def test_a_total_names_apart_what_cannot_have_cost_anything() -> None:
+    total = {
+        "requests": 14, "errors": 4, "priced": 8, "unpriced": 1, "failed": 2, "not_sent": 2, "not_priced": 1,
+        "cost_usd": "0.42", "unpriced_reasons": {"unknown model": 1},
+    }  # fmt: skip
+    assert total_line(total) == (
+        "14 requests, 4 errors, 2 failed at the upstream, 2 not sent, 1 not to a priced endpoint. "
+        "Cost $0.420, covering 88 % of 9 that may have cost something (8 with a price, 1 without: unknown model (1))."
+    )
+    covered = {**total, "priced": 9, "unpriced": 0, "unpriced_reasons": {}, "estimated": 3}
+    assert total_line(covered).endswith(
+        "Cost $0.420, covering 100 % of 9 that may have cost something, 3 with estimated tokens."
+    )
+    assert total_line({"requests": 2, "errors": 2, "failed": 2}).endswith("2 failed at the upstream. Nothing to price.")

@@ -100,6 +100,30 @@ def test_a_key_of_a_project_sees_and_deletes_only_its_own_requests(serve: Serve)
     assert [row["request_id"] for row in everything] == [other]
 
 
+def test_a_key_of_a_project_learns_nothing_of_other_projects(serve: Serve) -> None:
+    served = serve(require_key=True)
+    served.record(project="blue")
+    for _ in range(3):
+        served.record(project="green")
+    served.key("app", project="green")
+    key = served.key("developer", project="blue")
+    refused = served.ask("GET", "/api/history", key=key)
+    assert (refused.status_code, refused.json()["error"]["code"]) == (403, "forbidden")
+    assert served.ask("GET", "/metrics", key=key).status_code == 403
+    status = served.get("/api/status", key=key)
+    assert (status["requests"], status["last_24h"]["requests"], status["keys"]) == (1, 1, 1)
+    assert not {"workers", "counters", "store", "disk", "growth_bytes_per_day", "snapshot"} & set(status)
+    assert status["health"]["status"] == "ok"
+    assert "lag_s" in status["health"]
+    page = served.ask("GET", "/ui/requests", key=key).text
+    assert "developer of blue" in page
+    assert "green" not in page
+    everything = served.get("/api/status", key=served.key("developer"))
+    assert (everything["requests"], everything["keys"]) == (4, 3)
+    assert everything["disk"]["log_bytes"] > 0
+    assert served.get("/api/history", key=served.key("developer", project="default"))["entries"]
+
+
 @pytest.mark.parametrize(
     "headers",
     [
@@ -195,6 +219,29 @@ def test_signing_in_refuses_wrong_keys_weak_roles_and_foreign_targets(serve: Ser
     for target in ("https://evil.example", "//evil.example", "/ui//evil.example", "/ui/\\evil", "/api/keys"):
         answer = served.ask("POST", "/ui/login", form={"key": key, "csrf": csrf, "to": target})
         assert answer.headers["location"] == "/ui/welcome?to=%2Fui%2Frequests"
+
+
+def test_failed_sign_ins_are_limited_to_ten_a_minute(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [1000.0]
+    monkeypatch.setattr("headgate.control.session.monotonic_s", lambda: now[0])
+    served = serve(require_key=True)
+    csrf, key = csrf_of(served.ask("GET", "/ui/login").text), served.key("developer")
+
+    def sign_in(given: str) -> Any:
+        return served.ask("POST", "/ui/login", form={"key": given, "csrf": csrf})
+
+    for _ in range(10):
+        assert sign_in(BAD_KEY).status_code == 401
+    for given in (BAD_KEY, key):
+        refused = sign_in(given)
+        assert refused.status_code == 429
+        assert refused.headers["retry-after"] == "60"
+        assert "wait" in refused.text.lower()
+    now[0] += 60.1
+    assert sign_in(key).status_code == 303
+    for _ in range(30):
+        assert sign_in(key).status_code == 303
+    assert sign_in(BAD_KEY).status_code == 401
 
 
 def test_a_browser_that_drops_the_cookie_is_told_why(serve: Serve) -> None:

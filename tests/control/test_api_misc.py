@@ -63,7 +63,9 @@ def test_history_can_be_read_as_of_a_time(serve: Serve) -> None:
 def test_health_asks_the_log(serve: Serve) -> None:
     served = serve()
     assert served.get("/api/health") == {"status": "ok", "store": "ok", "lag_s": 0.0}
-    served.control.ingest.problem = "Only 3 MB are free."
+    served.control.ingest.problem = "The spool 0-1 cannot be read."  # the others go on
+    assert served.get("/api/health")["status"] == "ok"
+    served.control.ingest.problem, served.control.ingest.is_stalled = "Only 3 MB are free.", True
     assert served.get("/api/health")["status"] == "behind"
 
 

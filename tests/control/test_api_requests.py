@@ -132,8 +132,10 @@ def test_pages_follow_each_other_without_gap_or_repeat(serve: Serve) -> None:
     assert seen == stored[::-1]
 
 
-def test_unknown_cost_is_null_with_its_reason_in_the_coverage(varied: Any) -> None:
-    total = varied.get("/api/requests?errors=1")["total"]
+def test_unknown_cost_is_null_with_its_reason_in_the_coverage(serve: Serve) -> None:
+    served = serve()
+    served.record(model="nobody-knows")
+    total = served.get("/api/requests")["total"]
     assert (total["cost_usd"], total["priced"], total["unpriced"]) == (None, 0, 1)
     assert list(total["unpriced_reasons"].values()) == [1]
 
@@ -143,6 +145,46 @@ def test_a_request_that_was_never_sent_does_not_lower_the_coverage(serve: Serve)
     served.record(outcome="refused", status=400, attempts=[], usage_raw=None, capture="metadata")
     total = served.get("/api/requests")["total"]
     assert (total["unpriced"], total["not_sent"], total["cost_usd"]) == (0, 1, "0")
+
+
+def test_what_cost_nothing_is_counted_apart_and_does_not_lower_the_coverage(serve: Serve) -> None:
+    served = serve()
+    served.record()
+    nothing: dict[str, Any] = {"usage_raw": None, "capture": "metadata", "outcome": "upstream_error"}
+    unreached = [Attempt(upstream="openai", error_type="connect"), Attempt(upstream="openai", error_type="connect")]
+    served.record(status=502, error_type="upstream_unreachable", attempts=unreached, **nothing)
+    refused = [Attempt(upstream="openai", status=429)]
+    for status in (429, 500):
+        served.record(status=status, attempts=[Attempt(upstream="openai", status=status)], **nothing)
+    served.record(status=502, attempts=[*refused, *unreached], **nothing)
+    served.record(endpoint="other", path="/v1/messages/count_tokens", **{**nothing, "outcome": "ok"})
+    total = served.get("/api/requests")["total"]
+    counted = {name: total[name] for name in ("requests", "priced", "unpriced", "failed", "not_sent", "not_priced")}
+    assert counted == {"requests": 6, "priced": 1, "unpriced": 0, "failed": 3, "not_sent": 1, "not_priced": 1}
+    assert total["unpriced_reasons"] == {}
+    found = served.get("/api/cost?by=outcome")
+    assert found["total"]["coverage"] == 1.0
+    assert {row["outcome"]: row["failed"] for row in found["rows"]} == {"ok": 0, "upstream_error": 3}
+    rows = served.get("/api/requests")["requests"]
+    assert [row["cost_usd"] for row in rows if row["cost_reason"]] == [None] * 5
+
+
+@pytest.mark.parametrize(
+    ("attempts", "outcome"),
+    [
+        ([Attempt(upstream="openai", error_type="timeout")], "timeout"),
+        ([Attempt(upstream="a", error_type="timeout"), Attempt(upstream="b", error_type="connect")], "upstream_error"),
+        ([], "client_closed"),
+        ([], "interrupted"),
+    ],
+)
+def test_a_request_that_was_sent_and_never_answered_is_unpriced_as_nobody_knows(
+    serve: Serve, attempts: list[Attempt], outcome: str
+) -> None:
+    served = serve()
+    served.record(status=None, outcome=outcome, attempts=attempts, usage_raw=None, capture="metadata")
+    total = served.get("/api/requests")["total"]
+    assert (total["unpriced"], total["not_sent"], total["cost_usd"]) == (1, 0, None)
 
 
 def test_tail_starts_now_and_goes_on_in_the_order_stored(serve: Serve) -> None:

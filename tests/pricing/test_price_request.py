@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headgate.pricing.catalog import Catalog
+from headgate.pricing.reasons import group_of
 from headgate.pricing.request import Priced, price_request
 
 CATALOG = Catalog()
@@ -49,9 +50,16 @@ def test_unreadable_usage_is_estimated_too() -> None:
 @pytest.mark.parametrize(
     ("known", "says"),
     [
-        ({"status": None}, "no usage: no answer came"),
-        ({"status": 429}, "no usage: the answer has status 429"),
-        ({"endpoint": "other"}, "requests of this kind are not estimated"),
+        ({"status": None}, "no usage: the request was sent and no answer came"),
+        ({"status": 504, "reached": "silent"}, "no usage: the request was sent and no answer came"),
+        ({"status": 502, "reached": "nobody"}, "not sent: no upstream was reached"),
+        ({"status": None, "reached": "nobody"}, "not sent: no upstream was reached"),
+        ({"status": 429}, "failed at the upstream: status 429"),
+        ({"status": 503}, "failed at the upstream: status 503"),
+        ({"endpoint": "other"}, "not a priced endpoint"),
+        ({"endpoint": "other", "reached": "nobody"}, "not a priced endpoint"),
+        ({"endpoint": "other", "status": 404}, "failed at the upstream: status 404"),
+        ({"endpoint": "images"}, "requests of this kind are not estimated"),
         ({}, "neither text nor length of the input"),
         ({"input_chars": 3}, "neither text nor length of the output"),
     ],
@@ -60,6 +68,20 @@ def test_without_usage_and_without_an_estimate_there_is_a_reason(known: dict[str
     result = priced(**known)
     assert result.cost.cost_usd is None
     assert says in (result.cost.reason or "")
+
+
+@pytest.mark.parametrize(
+    ("known", "group"),
+    [
+        ({"status": 502, "reached": "nobody"}, "not_sent"),
+        ({"status": 429}, "failed"),
+        ({"endpoint": "other"}, "not_priced"),
+        ({"status": 504, "reached": "silent"}, "unpriced"),
+        ({"model": "nobody-knows", "usage_raw": USAGE}, "unpriced"),
+    ],
+)
+def test_only_what_may_have_cost_something_counts_as_unpriced(known: dict[str, Any], group: str) -> None:
+    assert group_of(priced(**known).cost.reason) == group
 
 
 def test_usage_in_an_error_answer_is_still_priced() -> None:

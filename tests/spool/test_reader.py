@@ -327,4 +327,27 @@ def test_spools_are_listed_oldest_first(tmp_path: Path) -> None:
     for name in reversed(names):
         (tmp_path / name).mkdir()
     (tmp_path / ".new-x").mkdir()
+    (tmp_path / ("3-" + "0" * 32)).write_bytes(b"no directory, no spool")
     assert spools(tmp_path) == names
+
+
+def test_what_is_no_file_is_no_segment_and_stays(tmp_path: Path, spool: Callable[..., tuple[Path, str]]) -> None:
+    spool_dir, spool_id = spool()
+    directory = spool_dir / spool_id
+    (directory / "00000001.done").mkdir()
+    os.mkfifo(directory / "00000002.open")
+    (directory / "lock").unlink()
+    os.mkfifo(directory / "lock")
+    reader = SpoolReader(spool_dir, spool_id)
+    assert reader.read(None, 10, 1 << 20).entries == []
+    assert reader.segments() == []
+    assert read_bodies(spool_dir, spool_id, 1, HEADER_BYTES) is None
+    assert not reader.delete_spool()
+    assert (directory / "00000001.done").is_dir()
+
+
+def test_a_file_in_a_spools_place_has_no_living_writer(tmp_path: Path) -> None:
+    spool_id = "0-" + "0" * 32
+    (tmp_path / spool_id).write_bytes(b"junk")
+    assert not is_writer_alive(tmp_path, spool_id)
+    assert SpoolReader(tmp_path, spool_id).read(None, 1, 1).entries == []

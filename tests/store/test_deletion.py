@@ -1,5 +1,8 @@
 """What is deleted is out of every answer at once and out of every file after the next purge."""
 
+import duckdb
+import pytest
+
 from headgate.control.deletion import is_pending, purge
 from headgate.control.ingest import Ingest
 from headgate.control.seal import merge_days, seal
@@ -114,3 +117,38 @@ def test_a_deletion_survives_the_loss_of_the_wal(home: StoredHome) -> None:
     home.ingest = Ingest(home.path, home.log, lambda final, bodies: (_ for _ in ()).throw(AssertionError))
     home.store_all()
     assert home.ids() == []
+
+
+def test_a_deletion_after_the_clock_stepped_back_is_purged_too(
+    home: StoredHome, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second, kept = _secret(home), _secret(home), home.exchange()
+    _end_segment(home)
+    home.log.delete([first])
+    assert purge(home.path, home.log, home.ingest)
+    yesterday = now_us() - 86_400_000_000
+    monkeypatch.setattr("headgate.store.log.now_us", lambda: yesterday)
+    home.log.delete([second])
+    assert is_pending(home.log)
+    assert purge(home.path, home.log, home.ingest)
+    assert home.files_holding(SECRET) == []
+    assert not is_pending(home.log)
+    assert home.ids() == [kept]
+
+
+def test_deletions_in_a_file_of_before_they_were_numbered_are_purged_once_more(home: StoredHome) -> None:
+    gone, kept = _secret(home), home.exchange()
+    _end_segment(home)
+    home.log.delete([gone])
+    home.log.close()
+    with duckdb.connect(str(home.path / "requests.duckdb")) as old:
+        old.execute("ALTER TABLE deletions DROP COLUMN number; DROP TABLE rewrites")
+        old.execute("DELETE FROM schema_migrations WHERE version = 2")
+    home.open()
+    home.store_all()
+    home.ingest.step()
+    assert is_pending(home.log)
+    assert purge(home.path, home.log, home.ingest)
+    assert not is_pending(home.log)
+    home.log.delete([kept])
+    assert is_pending(home.log)

@@ -1,11 +1,17 @@
 """From spool to log: once, in order, whatever a record holds and whenever its writer dies."""
 
 import asyncio
+import os
 from collections.abc import Sequence
 from decimal import Decimal
+from pathlib import Path
 
+import pytest
+
+from headgate.control.deletion import purge
 from headgate.control.ingest import BodiesLazy, Ingest, Priced
 from headgate.control.seal import seal
+from headgate.core.errors import Unavailable
 from headgate.core.ids import now_us
 from headgate.spool.record import FinalRecord
 from headgate.store.rows import RequestRow
@@ -187,3 +193,76 @@ def test_a_log_reopened_behind_ingests_back_is_noticed(home: StoredHome) -> None
     home.store_all()
     assert len(home.ids()) == len(set(home.ids())) == 3
     assert flat_price is not None
+
+
+def _dead_spool(home: StoredHome) -> Path:
+    """A spool of its own whose writer has ended; it sorts before every other."""
+    home.exchange()
+    home.stop_writing()
+    [directory] = (home.path / "spool").iterdir()
+    return directory
+
+
+def test_only_directories_are_spools(home: StoredHome) -> None:
+    spool = home.path / "spool"
+    spool.mkdir()
+    (spool / ("0-" + "0" * 32)).write_bytes(b"junk")
+    os.mkfifo(spool / ("1-" + "0" * 32))
+    (spool / "0-xyz").write_text("x")
+    request_id = home.exchange()
+    home.store_all()
+    home.stop_writing()
+    home.store_all()
+    seal(home.log, home.ingest)
+    assert home.ids() == [request_id]
+    assert home.ingest.problem is None
+    assert len(home.parquet()) == 1
+
+
+def test_a_spool_that_cannot_be_read_is_named_and_counted_and_the_others_go_on(home: StoredHome) -> None:
+    directory = _dead_spool(home)
+    (directory / "lock").unlink()
+    (directory / "lock").symlink_to("lock")  # opening it is an OSError
+    good = home.exchange()
+    for _ in range(3):
+        home.ingest.guarded_step()
+    assert home.ids() == [good]
+    assert home.ingest.problem is not None
+    assert directory.name in home.ingest.problem
+    assert home.ingest.spool_errors == 3
+    home.stop_writing()
+    home.ingest.guarded_step()
+    home.ingest.guarded_step()
+    with pytest.raises(Unavailable, match=directory.name):
+        seal(home.log, home.ingest)
+    assert [path.name for path in (home.path / "spool").iterdir()] == [directory.name]
+    assert len(home.parquet()) == 1
+    home.log.delete([good])
+    assert purge(home.path, home.log, home.ingest)
+    assert home.parquet() == []
+    (directory / "lock").unlink()
+    home.store_all()
+    assert home.ingest.problem is None
+    assert len(home.ids()) == 1
+
+
+def test_the_loop_does_not_slow_down_for_a_spool_that_cannot_be_read(home: StoredHome) -> None:
+    directory = _dead_spool(home)
+    (directory / "lock").unlink()
+    (directory / "lock").symlink_to("lock")
+    home.ingest.guarded_step()
+    assert home.ingest.problem is not None
+    assert not home.ingest.is_stalled
+
+
+def test_a_directory_named_like_a_segment_holds_nothing_up(home: StoredHome) -> None:
+    directory = _dead_spool(home)
+    for name in ("00000002.done", "00000000.done"):
+        (directory / name).mkdir()
+    os.mkfifo(directory / "00000003.done")
+    home.store_all()
+    home.ingest.step()
+    assert seal(home.log, home.ingest) == 1
+    assert len(home.ids()) == 1
+    assert home.ingest.problem is None
+    assert (directory / "00000002.done").is_dir()

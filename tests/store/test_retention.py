@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from headgate.control.deletion import needs_rewrite
+from headgate.control.deletion import compact, is_mostly_free, needs_rewrite
 from headgate.control.jobs import Jobs
 from headgate.control.retention import retain, used_bytes
 from headgate.control.seal import seal
@@ -99,3 +99,25 @@ def test_expired_rows_stay_expired_after_a_restart(home: StoredHome) -> None:
     home.open()
     assert home.log.body_of(old) is None
     assert home.log.query("SELECT capture FROM requests").rows == [("expired",)]
+
+
+def test_a_log_of_which_much_is_free_is_rewritten(home: StoredHome) -> None:
+    for first in range(0, 400_000, 100_000):
+        with home.log.writing() as connection:
+            connection.execute(
+                """INSERT INTO exchanges BY NAME
+                   SELECT n AS seq, uuid() AS request_id, make_timestamp(?) AS started_at, '0-x' AS spool_id,
+                          1 AS segment, n AS "offset", sha256(n::VARCHAR) AS usage_raw FROM range(?, ?) AS t(n)""",
+                [_days_ago(500), first, first + 100_000],
+            )
+    home.log.checkpoint()
+    home.log.close()
+    home.open()
+    [kept] = _sealed(home, 1)
+    before = (home.path / "requests.duckdb").stat().st_size
+    retain(home.path, home.log, LogSettings(row_days=400))
+    assert is_mostly_free(home.log)
+    assert compact(home.log)
+    assert (home.path / "requests.duckdb").stat().st_size < before / 2
+    assert home.ids() == [kept]
+    assert not compact(home.log)

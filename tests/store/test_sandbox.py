@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from headgate.control.seal import seal
-from headgate.core.errors import QueryRefused
+from headgate.core.errors import QueryRefused, Unavailable
 from headgate.core.ids import monotonic_s
 from headgate.store import sandbox
 from headgate.store.columns import REQUEST_COLUMNS
@@ -73,6 +73,12 @@ REFUSED = [
     "SELECT * FROM query_table('requests')",
     "SELECT * FROM json_execute_serialized_sql(json_serialize_sql('SELECT 1'))",
     "SELECT json_serialize_sql('SELECT 1')",
+    "SELECT sleep_ms(100000)",
+    "SELECT system.main.SLEEP_MS(1)",
+    "SELECT 100000.sleep_ms()",
+    "SELECT pg_sleep(100)",
+    "SELECT * FROM requests WHERE sleep_ms(10) IS NULL",
+    "SELECT write_log('x')",
     "SELECT getenv('HOME')",
     "SELECT system.main.getenv('HOME')",
     "SELECT current_setting('temp_directory')",
@@ -215,3 +221,31 @@ def test_a_query_in_its_own_process_sees_sealed_and_waiting_rows_without_bodies(
 def test_nothing_of_a_query_stays_on_disk(filled: StoredHome) -> None:
     sandbox.select(filled.log, "SELECT count(*) FROM requests")
     assert len(list((filled.path / "tmp").glob("sql-*"))) <= 1  # this module's own
+
+
+def test_a_query_beyond_the_places_is_told_at_once_to_come_back(filled: StoredHome) -> None:
+    long = "SELECT count(*) FROM range(10000000000) a, range(100000) b"
+    stopped: list[QueryRefused] = []
+
+    def run() -> None:
+        with pytest.raises(QueryRefused) as caught:
+            sandbox.select(filled.log, long, timeout_s=4)
+        stopped.append(caught.value)
+
+    threads = [threading.Thread(target=run) for _ in range(sandbox.MAX_AT_ONCE)]
+    before = len(list((filled.path / "tmp").glob("sql-*")))
+    for thread in threads:
+        thread.start()
+    while len(list((filled.path / "tmp").glob("sql-*"))) < before + sandbox.MAX_AT_ONCE:
+        assert any(thread.is_alive() for thread in threads)
+    began = monotonic_s()
+    with pytest.raises(Unavailable) as caught:
+        sandbox.select(filled.log, "SELECT 1")
+    assert monotonic_s() - began < 1
+    assert caught.value.code == "busy"
+    assert caught.value.status == 503
+    assert "again in" in caught.value.hint
+    for thread in threads:
+        thread.join()
+    assert len(stopped) == sandbox.MAX_AT_ONCE
+    assert sandbox.select(filled.log, "SELECT 1").rows == [(1,)]

@@ -18,6 +18,7 @@ from support.upstream import Script, ScriptedUpstream, Seen, answer, stream
 
 _NAME = re.compile(rb"call-\d+")
 _PAUSE_S = 0.01
+_PATIENCE_S = 20.0
 
 
 class CountingUpstream(ScriptedUpstream):
@@ -155,11 +156,13 @@ def assert_nothing_is_lost(server: RunningServer, load: Load, upstream: Counting
 
 
 def _rows_once_there_are(server: RunningServer, count: int) -> list[dict[str, Any]]:
-    """All rows, as soon as there are so many, or as many as there are after some time."""
-    deadline_s = time.monotonic() + 20
+    """All rows, as soon as there are so many, or once no more have come for some time: late is not lost."""
+    most, patient_until_s = 0, time.monotonic() + _PATIENCE_S
     while True:
         total = int(server.api("/api/requests", {"limit": 1})["total"]["requests"])
-        if total >= count or time.monotonic() > deadline_s:
+        if total > most:
+            most, patient_until_s = total, time.monotonic() + _PATIENCE_S
+        if total >= count or time.monotonic() > patient_until_s:
             return server.rows()
         time.sleep(0.05)
 

@@ -78,13 +78,17 @@ def list_requests(home: Path | None, limit: int, as_json: bool, **filters: Any) 
 
 
 def total_line(total: Mapping[str, Any]) -> str:
-    """Totals in one sentence, the cost never without its coverage."""
+    """Totals in one sentence, the cost never without its coverage; what can have cost nothing is named apart."""
     requests, errors = many(total.get("requests"), "request"), many(total.get("errors"), "error")
-    return f"{requests}, {errors}. {coverage(total)}"
+    apart = [f"{count(total[name])} {words}" for name, words in _APART.items() if total.get(name)]
+    return f"{', '.join([requests, errors, *apart])}. {coverage(total)}"
+
+
+_APART = {"failed": "failed at the upstream", "not_sent": "not sent", "not_priced": "not to a priced endpoint"}
 
 
 def coverage(total: Mapping[str, Any]) -> str:
-    """A cost with how much of the traffic it covers; what was refused before any upstream needs no price."""
+    """A cost with how much it covers of the requests that may have cost something."""
     priced, unpriced, estimated = (total.get(name) or 0 for name in ("priced", "unpriced", "estimated"))
     if not isinstance(priced, int) or not isinstance(unpriced, int):
         return f"Cost {usd(total.get('cost_usd'))}."
@@ -92,12 +96,14 @@ def coverage(total: Mapping[str, Any]) -> str:
         return "Nothing to price."
     said = f"Cost {usd(total.get('cost_usd')) if priced else 'unknown'}"
     guess = f", {count(estimated)} with estimated tokens" if estimated else ""
+    whole = f"{count(priced + unpriced)} that may have cost something"
     if not unpriced:
-        return f"{said}, covering all of it ({many(priced, 'request')} with a price{guess})."
+        return f"{said}, covering 100 % of {whole}{guess}."
     reasons = total.get("unpriced_reasons")
     because = f": {', '.join(f'{printable(why)} ({count(n)})' for why, n in reasons.items())}" if reasons else ""
     share = 100 * priced // (priced + unpriced)
-    return f"{said}, covering {share} % ({count(priced)} with a price{guess}, {count(unpriced)} without{because})."
+    parts = f"{count(priced)} with a price{guess}, {count(unpriced)} without{because}"
+    return f"{said}, covering {share} % of {whole} ({parts})."
 
 
 @click.command("tail")

@@ -9,6 +9,7 @@ import click
 
 from headgate.cli.output import Column, column
 from headgate.cli.text import MISSING, count, local_time, milliseconds, printable, short_id, usd
+from headgate.pricing.reasons import group_of
 
 if TYPE_CHECKING:
     from headgate.client import Client
@@ -125,8 +126,8 @@ def tokens_of(row: Row) -> str | None:
 
 
 def cost_of(row: Row) -> str:
-    """The cost for people: refused requests cost nothing, others may be unpriced."""
-    if row.get("cost_usd") is None and row.get("attempts") == 0:
+    """The cost for people: ``-`` for what cost nothing, others may be unpriced."""
+    if row.get("cost_usd") is None and group_of(row.get("cost_reason")) != "unpriced":
         return MISSING
     return usd(row.get("cost_usd"))
 

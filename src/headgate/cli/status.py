@@ -12,6 +12,7 @@ from headgate.cli.output import emit_json, facts
 from headgate.cli.text import MISSING, count, local_time, percent, printable, seconds, size
 
 _COLOURS = {"ok": "green", "behind": "yellow", "down": "red"}
+_ALWAYS_SAID = ("started", "recorded", "dropped", "in_flight")
 Answer = Mapping[str, Any]
 
 
@@ -51,12 +52,16 @@ def _server(answer: Answer, where: str) -> list[tuple[str, str]]:
         ("Headgate", f"{printable(answer.get('version'))}, {place}"),
         ("Home", printable(answer.get("home"))),
         ("Store", f"{click.style(state, fg=_COLOURS.get(state))}, {seconds(health.get('lag_s'))} behind{problem}"),
-        *([("Workers", _workers(workers, answer.get("counters") or {}))] if is_running else []),
+        *([("Workers", _workers(workers, answer.get("counters") or {}))] if is_running and workers else []),
     ]
 
 
 def _workers(workers: Mapping[str, Mapping[str, Any]], summed: Mapping[str, Any]) -> str:
-    said = ", ".join(f"{printable(name)} {count(value)}" for name, value in summed.items() if isinstance(value, int))
+    said = ", ".join(
+        f"{printable(name).replace('_', ' ')} {count(value)}"
+        for name, value in summed.items()
+        if isinstance(value, int) and name != "generation" and (value or name in _ALWAYS_SAID)
+    )
     return f"{len(workers)}; {said}" if said else str(len(workers))
 
 
@@ -70,7 +75,9 @@ def _stored(answer: Answer) -> list[tuple[str, str]]:
 
 
 def _disk(answer: Answer) -> list[tuple[str, str]]:
-    disk = answer.get("disk") or {}
+    disk = answer.get("disk")
+    if not disk:  # a key that is bound to a project is not told
+        return []
     used = f"{size(disk.get('total_bytes'))} of {size(disk.get('limit_bytes'))}"
     share = percent(disk.get("total_bytes"), disk.get("limit_bytes"))
     parts = ", ".join(

@@ -42,6 +42,14 @@ class Principal:
         """
         return None if self.via == "open" or self.role == "admin" or self.project == "default" else self.project
 
+    def require_every_project(self, what: str) -> None:
+        """Refuse someone who sees one project only what tells of all of them."""
+        if self.sees_project is not None:
+            raise Forbidden(
+                f'headgate: key "{self.name}" sees the project {self.project} only, and {what} all of them.',
+                hint="Use /api/requests or /api/cost, or a key that is bound to no project.",
+            )
+
     def may(self, need: Need) -> bool:
         """Whether this role is enough."""
         return need == OPEN or ROLES.index(self.role) >= ROLES.index(need)

@@ -76,6 +76,7 @@ async def rotate_key(control: ControlApp, request: Request, who: Principal) -> R
 async def list_history(control: ControlApp, request: Request, who: Principal) -> Response:
     """Who changed what, when and why, newest first: `{"entries": […], "in_force": […]}`; with `as_of`, `in_force` lists
     where every alias (of the object, if one is named) stood at that time: `{object, alias, version}`."""
+    who.require_every_project("the history tells of")
     values = single_values(request.query_params.multi_items(), ["object", "as_of", "limit", "before"])
     as_of_us = moment_us(values["as_of"], "as_of") if "as_of" in values else None
     before = whole_number(values, "before", 0, least=1, most=10**15) if "before" in values else None

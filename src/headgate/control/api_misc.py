@@ -13,7 +13,7 @@ from headgate.control.openapi import document
 from headgate.control.routes import ControlRoute, JSONResponse, Parameter, read_json
 from headgate.control.rows import value_json
 from headgate.control.state import ControlApp
-from headgate.core.errors import Forbidden, MalformedRequest
+from headgate.core.errors import MalformedRequest
 from headgate.store.sandbox import select
 
 MAX_SQL_ROWS = 100_000
@@ -31,13 +31,14 @@ async def health(control: ControlApp, request: Request, who: Principal) -> Respo
 
 
 async def show_status(control: ControlApp, request: Request, who: Principal) -> Response:
-    """Everything `headgate status` prints."""
+    """Everything `headgate status` prints; of one project, what is that project's or nobody's."""
     single_values(request.query_params.multi_items(), [])
-    return JSONResponse(await control.read(status.status_of, control))
+    return JSONResponse(await control.read(status.status_of, control, who.sees_project))
 
 
 async def show_metrics(control: ControlApp, request: Request, who: Principal) -> Response:
     """Prometheus text for all workers together."""
+    who.require_every_project("metrics tell of")
     text = await control.read(metrics.metrics_text, control)
     return Response(text, headers={"content-type": metrics.MEDIA_TYPE})
 
@@ -70,11 +71,7 @@ async def sql(control: ControlApp, request: Request, who: Principal) -> Response
     wanted = await read_json(request, _Sql)
     if not 1 <= wanted.max_rows <= MAX_SQL_ROWS:
         raise MalformedRequest(f"max_rows = {wanted.max_rows} is not from 1 to {MAX_SQL_ROWS}.")
-    if who.sees_project is not None:
-        raise Forbidden(
-            f'headgate: key "{who.name}" sees the project {who.project} only, and SQL sees all of them.',
-            hint="Use /api/requests or /api/cost, or a key that is bound to no project.",
-        )
+    who.require_every_project("SQL sees")
     table = await control.read(
         select,
         control.log,

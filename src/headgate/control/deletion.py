@@ -1,10 +1,11 @@
 """What `log delete` took out of every answer is taken out of every file."""
 
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
 from headgate.control.ingest import Ingest
-from headgate.control.seal import replace_files, seal
+from headgate.control.seal import replace_files, seal_readable
 from headgate.core.ids import now_us, utc
 from headgate.spool.reader import SpoolReader, spools
 from headgate.store.files import sealed_files
@@ -12,6 +13,9 @@ from headgate.store.log import Log
 
 _KEEP_NOTES = timedelta(hours=48)
 """How long a deletion is remembered after its last file: a start record of it may outlive its end in the spool."""
+FREE_SHARE = 0.4
+"""Of the database file's blocks, when it is rewritten for that alone."""
+_LEAST_BLOCKS = 32
 
 
 def purge(home: Path, log: Log, ingest: Ingest) -> bool:
@@ -24,7 +28,7 @@ def purge(home: Path, log: Log, ingest: Ingest) -> bool:
 
 
 def _purge(home: Path, log: Log, ingest: Ingest) -> bool:
-    seal(log, ingest)
+    seal_readable(log, ingest)  # the job that seals reports what is wrong
     pending = log.query("SELECT request_id, started_at, spool_id, segment, deleted_at FROM deletions").rows
     ids = frozenset(str(row[0]) for row in pending)
     for file in sealed_files(log):
@@ -33,10 +37,10 @@ def _purge(home: Path, log: Log, ingest: Ingest) -> bool:
     if needs_rewrite(log):
         log.rewrite()
         remove_damaged_wals(home)
-    segments = _segments(ingest)
-    left = [row for row in pending if (row[2], row[3]) in segments]
+    is_left = _spooled(ingest)
+    left = {row[0] for row in pending if is_left(row[2], row[3])}
     forget_before = utc(now_us()).replace(tzinfo=None) - _KEEP_NOTES
-    done = [str(row[0]) for row in pending if (row[2], row[3]) not in segments and row[4] < forget_before]
+    done = [str(row[0]) for row in pending if row[0] not in left and row[4] < forget_before]
     if done:
         with log.writing() as connection:
             connection.execute("DELETE FROM deletions WHERE request_id IN (SELECT unnest(?::UUID[]))", [done])
@@ -54,16 +58,29 @@ def is_pending(log: Log) -> bool:
 
 
 def needs_rewrite(log: Log) -> bool:
-    """Whether the database file may hold removed text: deletions or expired content newer than its last rewrite."""
+    """Whether the database file may hold removed text: deletions since its last rewrite, or expired content."""
     row = log.query(
-        """SELECT (SELECT count(*) FROM deletions
-                   WHERE deleted_at >= coalesce(
-                       (SELECT max(before) FROM expiries WHERE what = 'rewrite'), '-infinity')),
+        """SELECT (SELECT count(*) FROM deletions WHERE number > coalesce((SELECT max(number) FROM rewrites), 0)),
                   (SELECT count(*) FROM exchanges
                    WHERE started_at < (SELECT max(before) FROM expiries WHERE what = 'bodies')
                      AND (prompt_vars IS NOT NULL OR error_message IS NOT NULL))"""
     ).rows[0]
     return bool(row[0] or row[1])
+
+
+def compact(log: Log) -> bool:
+    """Rewrite the database file when much of it is free: rows that were too old are still in it; whether it was."""
+    with log.upkeep:
+        if not is_mostly_free(log):
+            return False
+        log.rewrite()
+        return True
+
+
+def is_mostly_free(log: Log) -> bool:
+    """Whether so much of the database file is free that a rewrite is worth its time."""
+    share, blocks = log.free_share()
+    return share > FREE_SHARE and blocks >= _LEAST_BLOCKS
 
 
 def remove_damaged_wals(home: Path) -> None:
@@ -76,10 +93,15 @@ def _holds(log: Log, path: str, ids: frozenset[str]) -> bool:
     return log.archive.holds_any(path, sorted(ids))
 
 
-def _segments(ingest: Ingest) -> set[tuple[str, int]]:
-    """Every segment still in the spool."""
-    return {
-        (spool_id, segment.number)
-        for spool_id in spools(ingest.spool_dir)
-        for segment in SpoolReader(ingest.spool_dir, spool_id).segments()
-    }
+def _spooled(ingest: Ingest) -> Callable[[str, int], bool]:
+    """Says whether a segment is still in the spool, or may be: its spool cannot be read."""
+    found: set[tuple[str, int]] = set()
+    unreadable: set[str] = set()
+    for spool_id in spools(ingest.spool_dir):
+        try:
+            segments = SpoolReader(ingest.spool_dir, spool_id).segments()
+        except OSError:
+            unreadable.add(spool_id)
+            continue
+        found.update((spool_id, segment.number) for segment in segments)
+    return lambda spool_id, segment: spool_id in unreadable or (spool_id, segment) in found

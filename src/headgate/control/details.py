@@ -13,6 +13,7 @@ from headgate.control.words import count, duration, prompt_ref
 from headgate.core.errors import NotFound
 from headgate.core.routing import matches
 from headgate.pricing.cost import Cost
+from headgate.pricing.reasons import group_of
 from headgate.pricing.request import Priced
 from headgate.wire.transcript import Transcript
 
@@ -134,6 +135,8 @@ def steps_of(control: ControlApp, found: Details) -> list[Step]:
 
 
 def _key_step(control: ControlApp, row: Mapping[str, Any]) -> Step:
+    if row["key_id"] is None and row["status"] == 401 and row["outcome"] == "refused":
+        return Step(step="key", decision=f"refused: {row['error_type']}", detail=row["error_message"])
     if row["key_id"] is None:
         return Step(step="key", decision=f"none given, none needed: project {row['project']}")
     name = control.keyring.name_of(row["key_id"])
@@ -213,7 +216,8 @@ def _usage_step(found: Details) -> Step:
 def _price_step(found: Details) -> Step:
     row = found.row
     if row["cost_usd"] is None:
-        return Step(step="price", decision=f"unpriced: {row['cost_reason'] or 'no reason was noted'}")
+        word = "unpriced" if group_of(row["cost_reason"]) == "unpriced" else "none"
+        return Step(step="price", decision=f"{word}: {row['cost_reason'] or 'no reason was noted'}")
     source = "a price of headgate.toml" if row["cost_source"] == "custom" else "the built-in price list"
     lines = [f"{line.tokens:,} {line.unit} × ${money(line.usd_per_mtok)}/M" for line in found.priced.cost.lines]
     return Step(

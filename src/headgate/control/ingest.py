@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from headgate.control.rebuild import rebuild
 from headgate.control.record_rows import Priced, interrupted_row, row_of
 from headgate.control.starts import OpenStart, recovered_starts
 from headgate.core.errors import HeadgateError
@@ -15,6 +16,7 @@ from headgate.core.ids import now_us
 from headgate.spool.reader import Batch, Entry, Position, SpoolReader, is_writer_alive, read_bodies, spools
 from headgate.spool.record import FinalRecord
 from headgate.store.connection import OutcomeUnknown
+from headgate.store.files import sealed_segments
 from headgate.store.log import Log, Mark
 from headgate.store.rows import RequestRow
 from headgate.store.values import Bodies, Location
@@ -24,6 +26,7 @@ __all__ = ["BodiesLazy", "Ingest", "Priced", "Progress"]
 BATCH_RECORDS = 2000
 BATCH_BYTES = 16 << 20
 POLL_S = 0.1
+IDLE_POLL_S = 0.5
 LONGEST_PAUSE_S = 5.0
 FREE_FLOOR_BYTES = 32 << 20
 """Below this the log is left alone: a full disk invalidates a DuckDB instance, and the spool is the better buffer."""
@@ -68,6 +71,7 @@ class _Spool:
     reader: SpoolReader
     position: Position | None
     starts: dict[int, OpenStart]
+    sealed: set[int]  # segments still here whose rows are stored and in a file
 
 
 class Ingest:
@@ -78,7 +82,9 @@ class Ingest:
     ) -> None:
         self.spool_dir = home / "spool"
         self.lag_s = 0.0
-        self.problem: str | None = None  # why the log is not being written to, in a sentence
+        self.problem: str | None = None  # why not everything is being stored, in a sentence
+        self.is_stalled = False  # nothing is: a rest helps, where a spool that cannot be read must not slow the others
+        self.spool_errors = 0  # times that a spool could not be read
         self.stored = 0
         self.damaged_bytes = 0
         self.dropped = 0  # records the writers had to drop and counted
@@ -90,21 +96,34 @@ class Ingest:
         self._spools: dict[str, _Spool] = {}
         self._closed: set[str] = set()
         self._generation = -1
+        self._failed: dict[str, str] = {}  # spool to what was said of it
         self._is_stopping = asyncio.Event()
         log.spool_bodies = self._bodies_at
+        rebuild(log, self._is_spooled)
 
     def _bodies_at(self, location: Location) -> Bodies | None:
         return spooled_bodies(self.spool_dir, location)
 
+    def _is_spooled(self, spool_id: str, segment: int) -> bool:
+        try:
+            found = SpoolReader(self.spool_dir, spool_id).segments()
+        except OSError:
+            return False
+        return segment in {info.number for info in found}
+
     # ------------------------------------------------------------------ the loop
 
     async def run(self) -> None:
-        """Step until ``stop``; waits ``POLL_S`` when there was nothing, longer while the log is in trouble."""
+        """Step until ``stop``; waits when there was nothing: ``POLL_S`` at first, ``IDLE_POLL_S`` once it is quiet,
+        longer while the log is in trouble.
+        """
         pause_s = POLL_S
         while not self._is_stopping.is_set():
             count = await asyncio.to_thread(self.guarded_step)
-            pause_s = min(pause_s * 2, LONGEST_PAUSE_S) if self.problem else POLL_S
-            if count == 0:
+            if count:
+                pause_s = POLL_S
+            else:
+                pause_s = min(pause_s * 1.5, LONGEST_PAUSE_S if self.is_stalled else IDLE_POLL_S)
                 try:
                     await asyncio.wait_for(self._is_stopping.wait(), pause_s)
                 except TimeoutError:
@@ -119,11 +138,12 @@ class Ingest:
         try:
             count = self.step()
         except OutcomeUnknown as error:
-            self.problem = error.sentence
+            self.problem, self.is_stalled = error.sentence, True
             _logger.warning("%s", error.sentence)
             return 0
         except Exception as error:  # the border of an ingest batch: the same batch is read again
             self.problem = f"Storing failed ({type(error).__name__}: {error}); the spool keeps what is waiting."
+            self.is_stalled = True
             _logger.exception("A batch could not be stored; it is tried again.")
             self._generation = -1
             return 0
@@ -137,15 +157,35 @@ class Ingest:
             if self._generation != self._log.generation:
                 self._start_over()
             self.lag_s = 0.0
-            count = sum(self._step_spool(spool_id) for spool_id in spools(self.spool_dir))
-            self.problem = None
+            failed: dict[str, str] = {}
+            count = 0
+            for spool_id in spools(self.spool_dir):
+                count += self._guarded_spool(spool_id, failed)
+            self._failed = failed
+            self.is_stalled = False
+            self.problem = "; ".join(failed.values()) or None
             return count
+
+    def _guarded_spool(self, spool_id: str, failed: dict[str, str]) -> int:
+        try:
+            return self._step_spool(spool_id)
+        except HeadgateError:
+            raise  # of the log, not of this spool
+        except Exception as error:  # the border of an ingest batch: one spool never holds up the others
+            self.spool_errors += 1
+            self._spools.pop(spool_id, None)
+            text = f"The spool {spool_id} could not be stored ({type(error).__name__}: {error}); it is tried again"
+            if self._failed.get(spool_id) != text:
+                _logger.warning("%s.", text)
+            failed[spool_id] = text
+            return 0
 
     def _has_room(self) -> bool:
         facts = os.statvfs(self.spool_dir.parent)
         free = facts.f_bavail * facts.f_frsize
         if free >= FREE_FLOOR_BYTES:
             return True
+        self.is_stalled = True
         self.problem = f"Only {free >> 20} MB are free for {self.spool_dir.parent}; storing waits. Free disk space."
         return False
 
@@ -177,7 +217,8 @@ class Ingest:
         position = None if stored is None else Position(segment=stored[0], offset=stored[1])
         reader = SpoolReader(self.spool_dir, spool_id)
         starts = {} if position is None else recovered_starts(reader, position, self._log)
-        spool = self._spools[spool_id] = _Spool(reader=reader, position=position, starts=starts)
+        sealed = sealed_segments(self._log, spool_id)
+        spool = self._spools[spool_id] = _Spool(reader=reader, position=position, starts=starts, sealed=sealed)
         return spool
 
     def _note_lag(self, batch: Batch) -> None:
@@ -191,7 +232,7 @@ class Ingest:
     def _store_batch(self, spool_id: str, spool: _Spool, batch: Batch) -> None:
         rows = []
         for entry in batch.entries:
-            if entry.final is not None:
+            if entry.final is not None and entry.segment not in spool.sealed:
                 rows.append(self._row(spool_id, entry, entry.final))
             elif entry.gap is not None:
                 self.dropped += entry.gap.dropped
@@ -249,7 +290,10 @@ class Ingest:
 
     def _close(self, spool_id: str, spool: _Spool, position: Position) -> None:
         """The writer is dead, everything is read: unfinished starts become rows, with the mark that ends the spool."""
-        rows = [interrupted_row(spool_id, start) for start in spool.starts.values()]
+        # The end of a start may be in a sealed file that the log was rebuilt from.
+        known = self._log.known([start.record.request_id for start in spool.starts.values()])
+        open_starts = [start for start in spool.starts.values() if start.record.request_id not in known]
+        rows = [interrupted_row(spool_id, start) for start in open_starts]
         mark = Mark(spool_id=spool_id, segment=position.segment, offset=position.offset, is_closed=True)
         self._store(rows, mark)
         self._spools.pop(spool_id, None)

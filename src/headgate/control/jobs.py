@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from headgate.control.deletion import is_pending, purge
+from headgate.control.deletion import compact, is_pending, purge
 from headgate.control.ingest import Ingest
 from headgate.control.retention import retain
 from headgate.control.seal import merge_days, seal
@@ -41,6 +41,7 @@ class Jobs:
             Job(name="deletion", every_s=60.0, run=lambda: is_pending(log) and purge(home, log, ingest)),
             Job(name="retention", every_s=600.0, run=lambda: retain(home, log, settings()), due_s=begin_s + 30),
             Job(name="merge", every_s=3600.0, run=lambda: merge_days(log), due_s=begin_s + 60),
+            Job(name="compact", every_s=86_400.0, run=lambda: compact(log), due_s=begin_s + 120),
             Job(name="marks", every_s=3600.0, run=log.prune_marks, due_s=begin_s + 90),
         )
 

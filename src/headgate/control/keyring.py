@@ -47,12 +47,13 @@ class Keyring:
         """The name of a key."""
         return next((entry.name for entry in self._entries.values() if entry.id == key_id), None)
 
-    def names(self) -> list[str]:
-        """The names of all keys, for filter suggestions."""
-        return sorted({entry.name for entry in self._entries.values()})
+    def names(self, project: str | None = None) -> list[str]:
+        """The names of all keys, or of one project's, for filter suggestions."""
+        return sorted({entry.name for entry in self._entries.values() if project in (None, entry.project)})
 
-    def __len__(self) -> int:
-        return len(self._entries)
+    def count(self, project: str | None = None) -> int:
+        """How many keys there are, or one project has."""
+        return sum(project in (None, entry.project) for entry in self._entries.values())
 
 
 def digest_of(plaintext: str) -> str:

@@ -4,25 +4,30 @@ import queue
 import threading
 from collections.abc import Sequence
 from decimal import Decimal
-from typing import Any, Literal, TextIO
+from typing import Any, Literal
 
 import msgspec
 
 from headgate.control.rows import clean, iso, money
 from headgate.control.words import count, dollars, duration
 from headgate.core.ids import utc
+from headgate.core.terminal import write_fully
+from headgate.pricing.reasons import group_of
 from headgate.store.rows import RequestRow
 
 Live = Literal["plain", "json", "off"]
 _MAX_WAITING = 10_000
 _MAX_CHARS = 200
+_BATCH = 64
 
 
 class LiveOutput:
     """Writes lines from a thread of its own, so that a reader who stands still never holds up the storing."""
 
-    def __init__(self, stream: TextIO, style: Literal["plain", "json"]) -> None:
-        self._stream, self._style = stream, style
+    def __init__(self, descriptor: int, style: Literal["plain", "json"]) -> None:
+        # Not by a stream of Python's: the lock of one that a thread hangs in aborts the process at its end.
+        self._descriptor, self._style = descriptor, style
+        self._is_gone = False
         self._waiting: queue.Queue[RequestRow | None] = queue.Queue(_MAX_WAITING)
         self.left_out = 0
         self._thread = threading.Thread(target=self._write_all, name="headgate-live", daemon=True)
@@ -31,7 +36,7 @@ class LiveOutput:
     def show(self, rows: Sequence[RequestRow]) -> None:
         """From any thread: show the traffic among these rows; what nobody reads fast enough is left out and counted."""
         for row in rows:
-            if row.purpose != "traffic":
+            if row.purpose != "traffic" or self._is_gone:
                 continue
             try:
                 self._waiting.put_nowait(row)
@@ -48,16 +53,27 @@ class LiveOutput:
 
     def _write_all(self) -> None:
         line = plain_line if self._style == "plain" else json_line
+        told = 0
         while True:
-            row = self._waiting.get()
-            if row is None:
-                return
+            rows = [self._waiting.get()]
+            while len(rows) < _BATCH and not self._waiting.empty():
+                rows.append(self._waiting.get())
+            lines = [line(row) for row in rows if row is not None]
+            if self.left_out > told:
+                lines.append(self._left_out_line(self.left_out - told))
+                told = self.left_out
             try:
-                self._stream.write(line(row) + "\n")
-                if self._waiting.empty():
-                    self._stream.flush()
-            except (OSError, ValueError):
-                return  # the terminal or pipe is gone
+                write_fully(self._descriptor, "".join(f"{text}\n" for text in lines).encode("utf-8", "replace"))
+            except OSError:  # the terminal or pipe is gone
+                self._is_gone = True
+                return
+            if None in rows:
+                return
+
+    def _left_out_line(self, number: int) -> str:
+        if self._style == "json":
+            return f'{{"event":"left_out","requests":{number}}}'
+        return f"  {number} requests are not shown here, as nobody read fast enough; they are in the log."
 
 
 def plain_line(row: RequestRow) -> str:
@@ -66,7 +82,7 @@ def plain_line(row: RequestRow) -> str:
     mark = "~" if row.usage_source == "estimated" else ""
     tokens = f"{mark}{count(asked)}→{mark}{count(answered)} tok" if asked is not None or answered is not None else ""
     prompt = f"{row.prompt_name}@{row.prompt_version}" if row.prompt_version is not None else row.prompt_name
-    unknown = "" if row.attempts == 0 else "unpriced"
+    unknown = "unpriced" if group_of(row.cost_reason) == "unpriced" else ""
     cost = unknown if row.cost_usd is None else mark + dollars(row.cost_usd)
     outcome = row.outcome
     if row.outcome != "ok":

@@ -22,10 +22,11 @@ from headgate.control.state import ControlApp
 from headgate.control.status import health_of
 from headgate.core.errors import HeadgateError
 from headgate.core.ids import monotonic_s
-from headgate.core.settings import Settings, admin_key
+from headgate.core.settings import Settings
+from headgate.core.terminal import STANDARD_OUTPUT, TerminalHandler
 
 DRAIN_S = 10.0
-BEAT_S = 1.0
+BEAT_S = 2.0
 _logger = logging.getLogger("headgate.control")
 
 
@@ -41,16 +42,16 @@ class _Server(uvicorn.Server):
 def main(arguments: list[str] | None = None) -> int:
     """Run until SIGTERM; the exit code is 2 when the home or the configuration cannot be used."""
     given = _arguments(arguments)
-    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="headgate control: %(message)s")
+    logging.basicConfig(level=logging.WARNING, handlers=[TerminalHandler()], format="headgate control: %(message)s")
     try:
         settings = msgspec.msgpack.decode(given.settings.read_bytes(), type=Settings)
         with contextlib.ExitStack() as stack:
-            live = None if given.live == "off" else LiveOutput(sys.stdout, given.live)
+            live = None if given.live == "off" else LiveOutput(STANDARD_OUTPUT, given.live)
             if live is not None:
                 stack.callback(live.close)
             control = build(given.home.absolute(), settings, on_rows=live.show if live else None)
             stack.callback(control.close)
-            prepare(control, settings)
+            prepare(control, settings, _admin_key(given.admin_key_fd))
             asyncio.run(serve(control, given.fd, given.ready_fd))
     except HeadgateError as error:
         _logger.error("%s", error.sentence)
@@ -58,11 +59,11 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def prepare(control: ControlApp, settings: Settings) -> None:
+def prepare(control: ControlApp, settings: Settings, admin_key: str | None = None) -> None:
     """What must be true before a worker starts: someone is admin where keys are needed, the demo has its samples, and
     a snapshot is published.
     """
-    minted = control.publisher.ensure_admin_key(admin_key())
+    minted = control.publisher.ensure_admin_key(admin_key)
     if settings.source == "demo":
         registry = control.publisher.registry
         asyncio.run(control.publisher.change(lambda: samples.push_missing(registry, settings)))
@@ -117,7 +118,7 @@ def drain(control: ControlApp, limit_s: float = DRAIN_S) -> None:
     deadline_s = monotonic_s() + limit_s
     # Two empty rounds: the first closes the spools whose writers have ended.
     empty_rounds = 0
-    while empty_rounds < 2 and monotonic_s() < deadline_s and control.ingest.problem is None:
+    while empty_rounds < 2 and monotonic_s() < deadline_s and not control.ingest.is_stalled:
         empty_rounds = empty_rounds + 1 if control.ingest.guarded_step() == 0 else 0
     try:
         control.log.checkpoint()
@@ -126,13 +127,22 @@ def drain(control: ControlApp, limit_s: float = DRAIN_S) -> None:
 
 
 async def _beat(control: ControlApp) -> None:
-    """Tell the workers, by the age of a file, whether what they record is being stored (`/readyz`)."""
+    """Tell the workers, by the age of a file, whether what they record is being stored (`/readyz`), and see to it that
+    the snapshot they start from is there."""
     path = control.home.run / "control.beat"
+    problem: str | None = None
     while True:
         found = await asyncio.to_thread(health_of, control)
         if found.status == "ok":
             with contextlib.suppress(OSError):
                 path.touch(mode=0o600)
+        try:
+            await control.publisher.keep_published()
+            problem = None
+        except HeadgateError as error:
+            if error.sentence != problem:  # said once, not every second
+                problem = error.sentence
+                _logger.error("%s", problem)
         await asyncio.sleep(BEAT_S)
 
 
@@ -150,11 +160,20 @@ def _say_ready(ready_fd: int) -> None:
         os.close(ready_fd)
 
 
+def _admin_key(descriptor: int | None) -> str | None:
+    """The admin key of the supervisor's environment: handed over by a pipe, which can be read once."""
+    if descriptor is None:
+        return None
+    with open(descriptor, "rb") as pipe:
+        return pipe.read().decode()
+
+
 class _Given(argparse.Namespace):
     home: Path
     settings: Path
     fd: int
     ready_fd: int | None
+    admin_key_fd: int | None
     live: Literal["plain", "json", "off"]
 
 
@@ -164,6 +183,7 @@ def _arguments(arguments: list[str] | None) -> _Given:
     parser.add_argument("--settings", type=Path, required=True, help="msgpack of the settings; holds no secret")
     parser.add_argument("--fd", type=int, required=True)
     parser.add_argument("--ready-fd", type=int)
+    parser.add_argument("--admin-key-fd", type=int, help="the pipe that holds the admin key, when one is given")
     parser.add_argument("--live", choices=["plain", "json", "off"], default="off")
     return parser.parse_args(arguments, namespace=_Given())
 

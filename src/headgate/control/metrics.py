@@ -10,7 +10,8 @@ from headgate.core.errors import HeadgateError
 from headgate.core.ids import now_us
 
 MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-_GAUGES = frozenset({"in_flight", "connections", "open_connections", "idle_connections", "pool_idle"})
+_GAUGES = frozenset({"in_flight", "open_connections"})
+_NOT_SUMMED = frozenset({"generation"})
 _HELP = {
     "started": "Requests whose upstream call was begun.",
     "recorded": "Requests recorded in the spool.",
@@ -25,6 +26,8 @@ def metrics_text(control: ControlApp) -> str:
     counters = counters_of(control.home.path)
     page = _Page()
     for name, value in sorted(summed(counters).items()):
+        if name in _NOT_SUMMED:
+            continue
         clean = _NOT_A_NAME.sub("_", name.lower())
         kind = "gauge" if name in _GAUGES else "counter"
         page.add(f"headgate_{clean}" + ("" if kind == "gauge" else "_total"), kind, _HELP.get(name, ""), {}, value)

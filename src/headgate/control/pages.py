@@ -17,7 +17,7 @@ from headgate.control.filters import FILTERS, Filter, moment, single_values
 from headgate.control.html import page, read_form, send_static
 from headgate.control.keyring import digest_of
 from headgate.control.routes import ControlRoute
-from headgate.control.session import COOKIE, clear_cookie, set_cookie
+from headgate.control.session import COOKIE, FAILURES_S, clear_cookie, set_cookie
 from headgate.control.state import ControlApp
 from headgate.core.errors import HeadgateError, KeyRefused
 from headgate.core.ids import now_us, utc
@@ -90,7 +90,7 @@ async def requests_page(control: ControlApp, request: Request, who: Principal) -
         endpoints=_ENDPOINTS,
         outcomes=_OUTCOMES,
         purposes=_PURPOSES,
-        key_names=control.keyring.names(),
+        key_names=control.keyring.names(who.sees_project),
         key_name=lambda key_id: control.keyring.name_of(key_id) or key_id or "",
         today=utc(now_us()).date(),
         older=_address(values, before=shown["older_id"]),
@@ -251,9 +251,15 @@ async def login(control: ControlApp, request: Request, who: Principal) -> Respon
     fields = await read_form(control, request, NOBODY)
     to = _safe_target(fields.get("to", ""))
     key = fields.get("key", "").strip()
+    if not control.sessions.may_try():
+        problem = "Too many keys were refused here in the last minute. Wait a minute and sign in again."
+        answer = page(control, "login.html", None, status_code=429, problem=problem, to=to)
+        answer.headers["retry-after"] = str(round(FAILURES_S))
+        return answer
     try:
         entry = control.keyring.entry(given_key({"x-headgate-key": key}) or "")
     except KeyRefused as error:
+        control.sessions.note_failure()
         return page(control, "login.html", None, status_code=401, problem=error.sentence, to=to)
     if entry.role == "app":
         problem = f'Key "{entry.name}" has the role app; these pages need developer or above.'
@@ -261,9 +267,9 @@ async def login(control: ControlApp, request: Request, who: Principal) -> Respon
     control.sessions.end(request.cookies.get(COOKIE))
     token = control.sessions.begin(digest_of(key))
     # One more step shows whether the browser kept the cookie.
-    answer = RedirectResponse(f"/ui/welcome?{urlencode({'to': to})}", status_code=303)
-    answer.headers["set-cookie"] = set_cookie(token)
-    return answer
+    moved = RedirectResponse(f"/ui/welcome?{urlencode({'to': to})}", status_code=303)
+    moved.headers["set-cookie"] = set_cookie(token)
+    return moved
 
 
 async def welcome(control: ControlApp, request: Request, who: Principal) -> Response:

@@ -1,6 +1,6 @@
 """Between the spool's records and the price list: what ingest calls for each request, and the pages to show the sum."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import cache
 from typing import Any
@@ -9,11 +9,12 @@ from headgate.control.bodies import decoded
 from headgate.control.ingest import BodiesLazy
 from headgate.control.record_rows import Priced as RowPrice
 from headgate.pricing.catalog import Catalog
-from headgate.pricing.request import Priced, Text, price_request
+from headgate.pricing.request import Priced, Reached, Text, price_request
 from headgate.spool.record import FinalRecord
 from headgate.store.values import Bodies
 from headgate.wire.transcript import input_text, output_text
 
+_NEVER_SENT = frozenset({"connect", "connect_timeout", "stale_connection"})  # kinds of attempts that nobody saw
 _EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001
 
 
@@ -41,6 +42,9 @@ def price_of_record(catalog: Catalog, record: FinalRecord, bodies_of: Callable[[
         tier=record.service_tier,
         usage_raw=record.usage_raw,
         status=record.status,
+        reached=reached_of(
+            [(attempt.status, attempt.error_type) for attempt in record.attempts], record.outcome, record.upstream
+        ),
         outcome=record.outcome,
         finish_reason=record.finish_reason,
         input_text=text_in,
@@ -69,6 +73,11 @@ def price_of_row(catalog: Catalog, row: Mapping[str, Any], more: Mapping[str, An
         tier=row["service_tier"],
         usage_raw=row["usage_raw"],
         status=row["status"],
+        reached=reached_of(
+            [(attempt["status"], attempt["error_type"]) for attempt in more["attempt_list"] or []],
+            row["outcome"],
+            row["upstream"],
+        ),
         outcome=row["outcome"],
         finish_reason=row["finish_reason"],
         input_text=text_in,
@@ -76,6 +85,19 @@ def price_of_row(catalog: Catalog, row: Mapping[str, Any], more: Mapping[str, An
         input_chars=more["prompt_chars"],
         output_chars=more["output_chars"],
     )
+
+
+def reached_of(attempts: Sequence[tuple[int | None, str | None]], outcome: str, upstream: str | None) -> Reached:
+    """Who saw a request: by the status and error of each attempt, and how it ended."""
+    if not attempts:
+        # A client that leaves, or a gateway that stops, ends an attempt before it comes to anything.
+        return "silent" if outcome in ("client_closed", "interrupted") and upstream is not None else "nobody"
+    if attempts[-1][0] is not None:
+        return "answered"
+    unanswered = [error for status, error in attempts if status is None]
+    if any(error not in _NEVER_SENT for error in unanswered):
+        return "silent"
+    return "nobody" if len(unanswered) == len(attempts) else "answered"
 
 
 def _row_price(priced: Priced) -> RowPrice:

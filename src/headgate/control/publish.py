@@ -1,22 +1,38 @@
 """Keys, prompts and settings to the gateway workers: every change is published at once, and noted in the history."""
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
 from headgate.control.access import Principal
 from headgate.control.keyring import Keyring
-from headgate.core.ids import now_us
+from headgate.core.ids import monotonic_s, now_us
 from headgate.core.settings import Settings
 from headgate.registry import admin, aliases, history, keys, prompts
 from headgate.registry.aliases import Kind
 from headgate.registry.database import Database
+from headgate.registry.generations import take_generation
 from headgate.registry.history import HistoryEntry
-from headgate.snapshot import KeyEntry, Role, Snapshot, next_generation, publish
+from headgate.snapshot import (
+    KeyEntry,
+    Role,
+    Snapshot,
+    Stamp,
+    next_generation,
+    publish,
+    snapshot_path,
+    stamp_of,
+)
+from headgate.spool.counters import read_counters
 
 _T = TypeVar("_T")
+_TAKE_OVER_S = 1.0
+_TAKE_OVER_POLL_S = 0.02
+_LARGEST_GENERATION = 2**53
+_logger = logging.getLogger("headgate.control")
 
 
 class Publisher:
@@ -36,6 +52,7 @@ class Publisher:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="headgate-registry")
         self.generation = 0
         self.published_at_us: int | None = None
+        self._stamp: Stamp | None = None  # of the file as published
 
     def ensure_admin_key(self, environ_key: str | None) -> Path | None:
         """Sees to it that someone is admin where a key is needed, or given; returns the file a minted key is in."""
@@ -49,7 +66,7 @@ class Publisher:
         # This process refuses a revoked key even when the disk refuses the snapshot.
         self._keyring.replace(entries)
         snapshot = Snapshot(
-            generation=next_generation(self._home),
+            generation=take_generation(self.registry, self._least_generation()),
             published_at_us=now_us(),
             settings=self._settings,
             keys=entries,
@@ -57,6 +74,23 @@ class Publisher:
         )
         publish(self._home, snapshot)
         self.generation, self.published_at_us = snapshot.generation, snapshot.published_at_us
+        self._stamp = stamp_of(snapshot_path(self._home))
+
+    def _least_generation(self) -> int:
+        """Above what any worker may be serving from: the files, this process and the workers themselves are asked, as
+        each of them may have been lost or put back from a copy."""
+        running = (read_counters(file).get("generation", 0) for file in self._counter_files())
+        highest = max((found for found in running if found < _LARGEST_GENERATION), default=0)
+        return max(next_generation(self._home), self.generation + 1, highest + 1)
+
+    async def keep_published(self) -> None:
+        """Publish again when the published file was changed or removed by others: a worker that starts reads it."""
+        await self._run(self._mend)
+
+    def _mend(self) -> None:
+        if self.generation and stamp_of(snapshot_path(self._home)) != self._stamp:
+            _logger.warning("%s is not as published; it is published again.", snapshot_path(self._home))
+            self.publish()
 
     def load_keys(self) -> None:
         """Blocking: answer to the registry's keys without publishing, where no worker runs."""
@@ -162,7 +196,21 @@ class Publisher:
             self._after_change()
             return result
 
-        return await self.run(run)
+        result = await self.run(run)
+        await self._taken_over()
+        return result
+
+    async def _taken_over(self) -> None:
+        """Wait, for a second at most, until every worker serves from what was published: then "done" means done."""
+        deadline_s = monotonic_s() + _TAKE_OVER_S
+        while monotonic_s() < deadline_s:
+            counters = map(read_counters, self._counter_files())
+            if all(found.get("generation", self.generation) >= self.generation for found in counters):
+                return
+            await asyncio.sleep(_TAKE_OVER_POLL_S)
+
+    def _counter_files(self) -> Iterator[Path]:
+        return (self._home / "run").glob("worker-*.counters")
 
     async def run(self, call: Callable[[], _T]) -> _T:
         """Runs a call that only reads the registry, or notes something in it, in its turn."""

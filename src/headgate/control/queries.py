@@ -8,26 +8,32 @@ from typing import Any, Literal
 
 from headgate.control.filters import ERROR_SQL, Filter
 from headgate.core.errors import MalformedRequest
+from headgate.pricing.reasons import FAILED, NOT_PRICED, NOT_SENT
 from headgate.store.log import Log
 
 Row = dict[str, Any]
 TIMEOUT_S = 10.0
 MAX_GROUPS = 1000
 
+# What `pricing.reasons.group_of` says, for sums.
+_UNPRICED = f"""cost_usd IS NULL AND NOT starts_with(coalesce(cost_reason, ''), '{FAILED}')
+    AND coalesce(cost_reason, '') NOT IN ('{NOT_SENT}', '{NOT_PRICED}')"""
 _TOTALS = f"""
     count(*) AS requests,
     count(*) FILTER (WHERE {ERROR_SQL}) AS errors,
     sum(cost_usd) AS cost_usd,
     count(cost_usd) AS priced,
-    count(*) FILTER (WHERE cost_usd IS NULL AND coalesce(attempts, 1) > 0) AS unpriced,
-    count(*) FILTER (WHERE cost_usd IS NULL AND coalesce(attempts, 1) = 0) AS not_sent,
+    count(*) FILTER (WHERE {_UNPRICED}) AS unpriced,
+    count(*) FILTER (WHERE cost_usd IS NULL AND starts_with(cost_reason, '{FAILED}')) AS failed,
+    count(*) FILTER (WHERE cost_usd IS NULL AND cost_reason = '{NOT_SENT}') AS not_sent,
+    count(*) FILTER (WHERE cost_usd IS NULL AND cost_reason = '{NOT_PRICED}') AS not_priced,
     count(*) FILTER (WHERE usage_source = 'estimated') AS estimated,
     sum(input_tokens) AS input_tokens,
     sum(output_tokens) AS output_tokens,
     sum(cached_input_tokens) AS cached_input_tokens,
     quantile_cont(latency_ms, 0.5) AS latency_ms_p50,
     quantile_cont(latency_ms, 0.95) AS latency_ms_p95"""
-_REASONS = "histogram(coalesce(cost_reason, 'unknown')) FILTER (WHERE cost_usd IS NULL AND coalesce(attempts, 1) > 0)"
+_REASONS = f"histogram(coalesce(cost_reason, 'unknown')) FILTER (WHERE {_UNPRICED})"
 
 _DIMENSIONS = {
     "model": "coalesce(model, model_requested)",
@@ -185,18 +191,18 @@ def has_requests(log: Log) -> bool:
     return bool(log.query("SELECT 1 FROM requests LIMIT 1", timeout_s=TIMEOUT_S).rows)
 
 
-def coverage_since(log: Log, since: datetime) -> Row:
-    """Totals of the traffic since a time, whoever sent it."""
-    chosen = Filter()
+def coverage_since(log: Log, since: datetime, project: str | None) -> Row:
+    """Totals of the traffic since a time, of one project or of all."""
+    chosen = _of_project(project)
     chosen.add("started_at >= ?", since)
     chosen.add("purpose = ?", "traffic")
     return totals(log, chosen)
 
 
 def coverage(total: Row) -> float | None:
-    """The priced part of what was sent upstream; None when nothing was."""
-    sent = total["priced"] + total["unpriced"]
-    return round(total["priced"] / sent, 4) if sent else None
+    """The priced part of what may have cost something; None when nothing may."""
+    counted = total["priced"] + total["unpriced"]
+    return round(total["priced"] / counted, 4) if counted else None
 
 
 def _with_coverage(row: Row) -> Row:
@@ -237,6 +243,21 @@ def locators_of(log: Log, request_id: str) -> Row:
     sql = f"SELECT {', '.join(_LOCATORS)} FROM exchanges WHERE request_id = ?::UUID LIMIT 1"
     rows = rows_of(log, sql, [request_id])
     return rows[0] if rows else dict.fromkeys(_LOCATORS)
+
+
+def _of_project(project: str | None) -> Filter:
+    chosen = Filter()
+    if project is not None:
+        chosen.add("project = ?", project)
+    return chosen
+
+
+def project_facts(log: Log, project: str) -> Row:
+    """How many requests of one project are stored, and from when to when."""
+    chosen = _of_project(project)
+    sql = f"""SELECT count(*) AS requests, min(started_at) AS oldest, max(started_at) AS newest
+              FROM requests {chosen.where}"""
+    return rows_of(log, sql, chosen.params)[0]
 
 
 def log_facts(log: Log, since: datetime) -> Row:

@@ -2,12 +2,12 @@
 
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
 from headgate.control.starts import OpenStart
-from headgate.spool.record import Attempt, FinalRecord
+from headgate.spool.record import Attempt, FinalRecord, Identity
 from headgate.store.rows import AttemptRow, RequestRow
 from headgate.store.values import Location
 
@@ -31,58 +31,35 @@ class Priced:
     price_id: str | None = None
 
 
+# Told by both records under the names that the columns have too.
+_SHARED = tuple(
+    name for name in Identity.__struct_fields__ if name in RequestRow.__struct_fields__ and name not in ("tags",)
+)
+_OF_FINAL = (
+    *("model", "upstream_request_id", "response_id", "service_tier", "status", "outcome", "error_type"),
+    *("error_message", "finish_reason", "fallback_from", "usage_raw", "request_bytes", "response_bytes", "capture"),
+    *("request_encoding", "request_content_type", "response_encoding", "response_content_type", "fold_note"),
+    *("output_chars", "prompt_chars"),
+)
+
+
 def row_of(final: FinalRecord, location: Location, length: int, priced: Priced) -> RequestRow:
     """The row of one final record."""
     cost, reason, source = _stored_cost(priced)
+    same: dict[str, Any] = {name: getattr(final, name) for name in _SHARED + _OF_FINAL}
     return RequestRow(
-        request_id=final.request_id,
-        started_at_us=final.started_at_us,
+        **same,
         spool_id=location.spool_id,
         segment=location.segment,
         offset=location.offset,
         length=length,
-        purpose=final.purpose,
-        trace_id=final.trace_id,
-        session_id=final.session_id,
-        user_id=final.user_id,
-        project=final.project,
-        key_id=final.key_id,
-        client=final.client,
-        endpoint=final.endpoint,
-        method=final.method,
-        path=final.path,
-        stream=final.stream,
-        model_requested=final.model_requested,
-        model=final.model,
-        provider=final.provider,
-        upstream=final.upstream,
-        upstream_request_id=final.upstream_request_id,
-        response_id=final.response_id,
-        service_tier=final.service_tier,
-        route=final.route,
-        prompt_name=final.prompt_name,
-        prompt_version=final.prompt_version,
-        prompt_alias=final.prompt_alias,
-        prompt_sha256=final.prompt_sha256,
-        prompt_vars=final.prompt_vars,
-        kb_name=final.kb_name,
-        kb_version=final.kb_version,
-        kb_chunks=final.kb_chunks,
-        arm=final.arm,
-        status=final.status,
-        outcome=final.outcome,
-        error_type=final.error_type,
-        error_message=final.error_message,
-        finish_reason=final.finish_reason,
         attempts=len(final.attempts),
-        fallback_from=final.fallback_from,
         input_tokens=_count(priced.input_tokens),
         output_tokens=_count(priced.output_tokens),
         cached_input_tokens=_count(priced.cached_input_tokens),
         cache_write_tokens=_count(priced.cache_write_tokens),
         reasoning_tokens=_count(priced.reasoning_tokens),
         usage_source=priced.usage_source,
-        usage_raw=final.usage_raw,
         cost_usd=cost,
         cost_source=source,
         cost_reason=reason,
@@ -91,17 +68,7 @@ def row_of(final: FinalRecord, location: Location, length: int, priced: Priced) 
         ttft_ms=_ms(final.ttft_us),
         overhead_ms=_ms(final.overhead_us),
         upstream_ms=_ms(final.upstream_us),
-        request_bytes=final.request_bytes,
-        response_bytes=final.response_bytes,
-        capture=final.capture,
         tags=_json(final.tags),
-        request_encoding=final.request_encoding,
-        request_content_type=final.request_content_type,
-        response_encoding=final.response_encoding,
-        response_content_type=final.response_content_type,
-        fold_note=final.fold_note,
-        output_chars=final.output_chars,
-        prompt_chars=final.prompt_chars,
         attempt_list=[_attempt(attempt) for attempt in final.attempts],
     )
 
@@ -109,36 +76,12 @@ def row_of(final: FinalRecord, location: Location, length: int, priced: Priced) 
 def interrupted_row(spool_id: str, start: OpenStart) -> RequestRow:
     """The row of a start whose writer died: the upstream was called, what came of it is unknown."""
     record = start.record
+    same: dict[str, Any] = {name: getattr(record, name) for name in _SHARED}
     return RequestRow(
-        request_id=record.request_id,
-        started_at_us=record.started_at_us,
+        **same,
         spool_id=spool_id,
         segment=start.segment,
         offset=start.offset,
-        purpose=record.purpose,
-        trace_id=record.trace_id,
-        session_id=record.session_id,
-        user_id=record.user_id,
-        project=record.project,
-        key_id=record.key_id,
-        client=record.client,
-        endpoint=record.endpoint,
-        method=record.method,
-        path=record.path,
-        stream=record.stream,
-        model_requested=record.model_requested,
-        provider=record.provider,
-        upstream=record.upstream,
-        route=record.route,
-        prompt_name=record.prompt_name,
-        prompt_version=record.prompt_version,
-        prompt_alias=record.prompt_alias,
-        prompt_sha256=record.prompt_sha256,
-        prompt_vars=record.prompt_vars,
-        kb_name=record.kb_name,
-        kb_version=record.kb_version,
-        kb_chunks=record.kb_chunks,
-        arm=record.arm,
         outcome="interrupted",
         error_type="interrupted",
         attempts=1,

@@ -78,6 +78,6 @@ def used_bytes(home: Path) -> int:
     for path in (*home.glob("spool/*/*"), *home.glob("bodies/*/*"), *home.glob("requests.duckdb*")):
         try:
             total += path.stat().st_blocks * 512
-        except FileNotFoundError:
+        except OSError:
             continue
     return total

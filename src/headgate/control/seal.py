@@ -10,6 +10,7 @@ from typing import Any
 from arro3.core import Table
 
 from headgate.control.ingest import Ingest, Progress, spooled_bodies
+from headgate.core.errors import Unavailable
 from headgate.core.ids import now_us, utc, uuid7
 from headgate.spool.reader import SpoolReader
 from headgate.store.archive import with_bodies
@@ -35,30 +36,47 @@ class _Frame:
 
 
 def seal(log: Log, ingest: Ingest) -> int:
-    """Seal every segment that is stored in full and holds no unfinished start, then remove it; returns how many."""
+    """Seal every segment that is stored in full and holds no unfinished start, then remove it; returns how many.
+
+    A spool that cannot be read or removed does not hold up the others: Unavailable names it at the end.
+    """
     with log.upkeep:
-        return _seal(log, ingest)
+        count, failed = seal_readable(log, ingest)
+    if failed:
+        raise Unavailable(f"Not every spool could be sealed: {'; '.join(failed)}.")
+    return count
 
 
-def _seal(log: Log, ingest: Ingest) -> int:
+def seal_readable(log: Log, ingest: Ingest) -> tuple[int, list[str]]:
+    """``seal``, with what is wrong with a spool returned instead of raised; the caller holds ``log.upkeep``."""
     generation, progress = ingest.progress()
     if generation != log.generation:
-        return 0
+        return 0, []
     count = 0
+    failed = []
     for spool_id, spool in progress.items():
-        reader = SpoolReader(ingest.spool_dir, spool_id)
-        segments = reader.segments()
-        settled = [segment.number for segment in segments if segment.is_done and _is_settled(segment.number, spool)]
-        done = sealed_segments(log, spool_id) if settled else set()
-        for number in settled:
-            if number not in done:
-                _seal_segment(log, ingest.spool_dir, spool_id, number, generation)
-                count += 1
-            else:
-                log.checkpoint()  # its record may still be in the WAL only
-            reader.delete_segment(number)
-        if spool.is_closed and len(settled) == len(segments):
-            reader.delete_spool()
+        try:
+            count += _seal_spool(log, ingest, spool_id, spool, generation)
+        except OSError as error:
+            failed.append(f"{spool_id} ({type(error).__name__}: {error})")
+    return count, failed
+
+
+def _seal_spool(log: Log, ingest: Ingest, spool_id: str, spool: Progress, generation: int) -> int:
+    reader = SpoolReader(ingest.spool_dir, spool_id)
+    segments = reader.segments()
+    settled = [segment.number for segment in segments if segment.is_done and _is_settled(segment.number, spool)]
+    done = sealed_segments(log, spool_id) if settled else set()
+    count = 0
+    for number in settled:
+        if number not in done:
+            _seal_segment(log, ingest.spool_dir, spool_id, number, generation)
+            count += 1
+        else:
+            log.checkpoint()  # its record may still be in the WAL only
+        reader.delete_segment(number)
+    if spool.is_closed and len(settled) == len(segments):
+        reader.delete_spool()
     return count
 
 

@@ -3,6 +3,7 @@
 import hashlib
 import hmac
 import secrets
+from collections import deque
 from dataclasses import dataclass
 
 from headgate.core.ids import monotonic_s
@@ -11,6 +12,8 @@ COOKIE = "__Host-headgate"
 IDLE_S = 30 * 60.0
 ABSOLUTE_S = 12 * 3600.0
 MAX_SESSIONS = 1000
+MAX_FAILURES = 10
+FAILURES_S = 60.0
 
 
 @dataclass(slots=True, kw_only=True)
@@ -29,6 +32,15 @@ class Sessions:
     def __init__(self) -> None:
         self._sessions: dict[str, Session] = {}
         self._open_csrf = secrets.token_urlsafe(24)
+        self._failures: deque[float] = deque(maxlen=MAX_FAILURES)  # when the newest refused keys came
+
+    def may_try(self) -> bool:
+        """Whether a key may be tried: fewer than ten were refused in the last minute, by all browsers together."""
+        return len(self._failures) < MAX_FAILURES or monotonic_s() - self._failures[0] > FAILURES_S
+
+    def note_failure(self) -> None:
+        """A key was refused."""
+        self._failures.append(monotonic_s())
 
     def begin(self, key_digest: str) -> str:
         """Start a session for a key and return the cookie's value, which is kept nowhere else."""

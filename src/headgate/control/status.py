@@ -36,7 +36,7 @@ def health_of(control: ControlApp) -> Health:
         return Health(status="down", lag_s=control.ingest.lag_s, problem=error.sentence)
     if not is_answering:
         return Health(status="down", lag_s=control.ingest.lag_s, problem="The log gave a wrong answer.")
-    is_behind = problem is not None or control.ingest.lag_s > BEHIND_S
+    is_behind = control.ingest.is_stalled or control.ingest.lag_s > BEHIND_S
     return Health(status="behind" if is_behind else "ok", lag_s=control.ingest.lag_s, problem=problem)
 
 
@@ -55,16 +55,27 @@ def summed(counters: dict[str, dict[str, int]]) -> dict[str, int]:
     return total
 
 
-def status_of(control: ControlApp) -> dict[str, Any]:
-    """Blocking: everything `headgate status` prints."""
+def status_of(control: ControlApp, project: str | None = None) -> dict[str, Any]:
+    """Blocking: everything `headgate status` prints; with a project, without what others' requests show in."""
     health = health_of(control)
-    counters = counters_of(control.home.path)
     answer: dict[str, Any] = {
         "version": _version(),
         "home": str(control.home.path),
         "started_at": _time(control.started_at_us),
         "uptime_s": round((now_us() - control.started_at_us) / 1e6, 1),
         "health": {"status": health.status, "lag_s": round(health.lag_s, 3), "problem": health.problem},
+        "keys": control.keyring.count(project),
+        **_configured(control),
+    }
+    if project is None:
+        answer |= _inside(control)
+    return answer | _stored(control, project)
+
+
+def _inside(control: ControlApp) -> dict[str, Any]:
+    """The workers, the store and the disk: sums over everyone's requests."""
+    counters = counters_of(control.home.path)
+    return {
         "workers": counters,
         "counters": summed(counters),
         "store": {
@@ -80,10 +91,7 @@ def status_of(control: ControlApp) -> dict[str, Any]:
             "generation": control.publisher.generation,
             "published_at": _time(control.publisher.published_at_us),
         },
-        "keys": len(control.keyring),
-        **_configured(control),
     }
-    return answer | _stored(control)
 
 
 def disk_of(control: ControlApp) -> dict[str, Any]:
@@ -103,20 +111,23 @@ def disk_of(control: ControlApp) -> dict[str, Any]:
     }
 
 
-def _stored(control: ControlApp) -> dict[str, Any]:
+def _stored(control: ControlApp, project: str | None) -> dict[str, Any]:
     """What the log knows of itself; nothing of it when the log does not answer."""
     try:
         since = utc(now_us()).replace(tzinfo=None) - timedelta(hours=24)
-        total = queries.coverage_since(control.log, since)
-        facts = queries.log_facts(control.log, since)
+        total = queries.coverage_since(control.log, since, project)
+        facts = (
+            queries.log_facts(control.log, since) if project is None else queries.project_facts(control.log, project)
+        )
     except HeadgateError as error:
         return {"requests": None, "last_24h": None, "growth_bytes_per_day": None, "log_problem": error.sentence}
+    growth = {"growth_bytes_per_day": facts["growth_bytes"]} if project is None else {}
     return {
         "requests": facts["requests"],
         "oldest": iso(facts["oldest"]) if facts["oldest"] else None,
         "newest": iso(facts["newest"]) if facts["newest"] else None,
         "last_24h": value_json(total),
-        "growth_bytes_per_day": facts["growth_bytes"],
+        **growth,
     }
 
 

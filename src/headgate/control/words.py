@@ -11,9 +11,11 @@ from markupsafe import Markup
 from headgate.control.rows import clean, iso, money
 from headgate.core.protection import PRODUCTION
 from headgate.prompts.reference import NAME
+from headgate.pricing.reasons import group_of
 
 _UNKNOWN = "–"
 _MAX_PRETTY_CHARS = 100_000
+_UNCOUNTED = {"failed": "failed upstream", "not_sent": "not sent", "not_priced": "not to a priced endpoint"}
 
 
 def count(value: int | None) -> str:
@@ -102,6 +104,8 @@ def cost_cell(row: Mapping[str, Any]) -> str | Markup:
         mark = "~" if row["usage_source"] == "estimated" else ""
         return mark + dollars(row["cost_usd"])
     reason = clean(row["cost_reason"] or "no reason was noted")
+    if group_of(row["cost_reason"]) != "unpriced":
+        return Markup('<span class="muted" title="{0}">– ({0})</span>').format(reason)
     return Markup('<span class="unpriced" title="{0}">unpriced ({0})</span>').format(reason)
 
 
@@ -113,6 +117,17 @@ def total_cost(total: Mapping[str, Any]) -> str:
 def cost_per_call(total: Mapping[str, Any]) -> str:
     """The mean cost of the calls that have one."""
     return "unpriced" if not total["priced"] else dollars(total["cost_usd"] / total["priced"])
+
+
+def coverage(total: Mapping[str, Any]) -> str:
+    """How far a sum of costs reaches, and what it leaves out because it cost nothing."""
+    counted = total["priced"] + total["unpriced"]
+    first = f"{count(total['priced'])} of {count(counted)} priced" if total["unpriced"] else "all priced"
+    parts = [
+        first if counted else "nothing to price",
+        *(f"{count(total[name])} {words}" for name, words in _UNCOUNTED.items() if total[name]),
+    ]
+    return ", ".join(parts)
 
 
 def prompt_ref(row: Mapping[str, Any]) -> str:
@@ -207,6 +222,7 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "cost_cell": cost_cell,
     "cost_per_call": cost_per_call,
     "count": count,
+    "coverage": coverage,
     "dictitems": dictitems,
     "duration": duration,
     "full_time": full_time,

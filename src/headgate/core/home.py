@@ -6,6 +6,7 @@ import json
 import os
 import stat
 import time
+import weakref
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -26,6 +27,7 @@ class ServerInfo:
     url: str
     started_at_us: int
     version: str
+    is_stopping: bool = False
 
 
 class Home:
@@ -34,6 +36,7 @@ class Home:
     def __init__(self, path: Path) -> None:
         self.path = path.absolute()
         self.run = self.path / "run"
+        self._run_descriptor: int | None = None
 
     def prepare(self) -> None:
         """Create the directory (mode 0700) where it is missing; raises HomeError when it cannot be used."""
@@ -61,7 +64,8 @@ class Home:
 
     @contextlib.contextmanager
     def locked(self, *, wait_s: float = 5.0) -> Iterator[int]:
-        """Hold the home for one process tree. Raises HomeError naming the holder's PID after ``wait_s``.
+        """Hold the home for one process tree. Raises HomeError naming the holder's PID: at once when that is a server
+        that serves, after ``wait_s`` when it is a command or a server that ends.
 
         Yields the lock's descriptor: a child that inherits it holds the home too, until it ends.
         """
@@ -69,8 +73,9 @@ class Home:
         try:
             deadline_s = monotonic_s() + wait_s
             while not _try_lock(descriptor):
-                if monotonic_s() >= deadline_s:
-                    raise self._held(os.pread(descriptor, 32, 0).decode("ascii", "replace").strip())
+                holder = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip()
+                if monotonic_s() >= deadline_s or self._is_served_by(holder):
+                    raise self._held(holder)
                 time.sleep(_LOCK_POLL_S)
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
@@ -78,8 +83,19 @@ class Home:
         finally:
             os.close(descriptor)
 
+    def _is_served_by(self, pid: str) -> bool:
+        """Whether this PID is a server that goes on running, so that waiting for it is of no use."""
+        info = self._announced()
+        return (
+            info is not None
+            and str(info.pid) == pid
+            and info.pid != os.getpid()  # left by a former container, whose processes had the same numbers
+            and not info.is_stopping
+            and _is_running(info.pid)
+        )
+
     def _held(self, pid: str) -> HomeError:
-        info = self.server()
+        info = self._announced()
         where = f" at {info.url}" if info is not None and str(info.pid) == pid else ""
         return HomeError(
             f"The data directory {self.path} is in use by PID {pid or 'unknown'}{where}.",
@@ -88,12 +104,14 @@ class Home:
         )
 
     def socket_address(self, name: str) -> str:
-        """The address of the Unix socket run/``name``.sock, short enough for the kernel."""
+        """The address of the Unix socket run/``name``.sock, short enough for the kernel; good while this Home lives."""
         path = str(self.run / f"{name}.sock")
         if len(os.fsencode(path)) <= _SOCKET_PATH_LIMIT:
             return path
-        descriptor = os.open(self.run, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        return f"/proc/self/fd/{descriptor}/{name}.sock"
+        if self._run_descriptor is None:
+            self._run_descriptor = os.open(self.run, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+            weakref.finalize(self, os.close, self._run_descriptor)
+        return f"/proc/self/fd/{self._run_descriptor}/{name}.sock"
 
     def announce(self, info: ServerInfo) -> None:
         """Write run/server.json."""
@@ -107,12 +125,16 @@ class Home:
 
     def server(self) -> ServerInfo | None:
         """Who serves this home now; None when nobody does (a stale file of a killed server does not count)."""
+        info = self._announced()
+        return info if info is not None and _is_running(info.pid) and self._is_locked() else None
+
+    def _announced(self) -> ServerInfo | None:
+        """What run/server.json says; None when there is none or it is damaged."""
         try:
             info = ServerInfo(**json.loads((self.run / "server.json").read_text()))
-            os.kill(info.pid, 0)
         except (OSError, ValueError, TypeError):
             return None
-        return info if self._is_locked() else None
+        return info if isinstance(info.pid, int) and isinstance(info.url, str) else None
 
     def _is_locked(self) -> bool:
         try:
@@ -123,6 +145,14 @@ class Home:
             return not _try_lock(descriptor)
         finally:
             os.close(descriptor)
+
+
+def _is_running(pid: int) -> bool:
+    """Whether there is such a process; one that has ended and is only waited for is none."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[:1] not in (["Z"], ["X"])
+    except OSError:
+        return False
 
 
 def _try_lock(descriptor: int) -> bool:

@@ -1,17 +1,23 @@
 """One call that turns what the log knows of a request into its tokens and its cost."""
 
 from collections.abc import Callable
+from typing import Literal
 
 import msgspec
 
 from headgate.pricing.catalog import Catalog
 from headgate.pricing.cost import Cost
+from headgate.pricing.reasons import FAILED, NOT_PRICED, NOT_SENT
 from headgate.pricing.tokens import estimate, estimated_tokens, is_estimable
 from headgate.pricing.usage import Usage, usage_from
 from headgate.pricing.vocabulary import VocabularyDamaged
 
 Text = Callable[[], str | None]
 """Gives a text when it is needed, or None when it was not kept; must not raise."""
+
+
+Reached = Literal["nobody", "silent", "answered"]
+"""Who saw the request: no upstream; one that gave no answer, so nobody knows what it charged; one that answered."""
 
 
 class Priced(msgspec.Struct, frozen=True, kw_only=True):
@@ -36,6 +42,7 @@ def price_request(
     tier: str | None = None,
     usage_raw: str | None = None,
     status: int | None = 200,
+    reached: Reached = "answered",
     outcome: str = "ok",
     finish_reason: str | None = None,
     input_text: Text = _nothing,
@@ -50,7 +57,11 @@ def price_request(
     """
     usage = usage_from(endpoint, usage_raw)
     if usage.source == "none":
-        usage = _without_usage(usage, endpoint, model, status, (input_text, output_text), (input_chars, output_chars))
+        problem = _why_none(endpoint, status, reached)
+        if problem is not None:
+            usage = Usage(source="none", problem=problem)
+        else:
+            usage = _without_usage(usage, endpoint, model, (input_text, output_text), (input_chars, output_chars))
     elif _is_cut_off(usage, endpoint, outcome, finish_reason):
         usage = _with_seen_output(usage, model, output_text, output_chars)
     cost = catalog.price(
@@ -59,18 +70,25 @@ def price_request(
     return Priced(usage=usage, cost=cost)
 
 
+def _why_none(endpoint: str, status: int | None, reached: Reached) -> str | None:
+    """Why there is no usage, and nothing to estimate one from; None: there is an answer to estimate it from."""
+    is_good = status is not None and 200 <= status < 300
+    if endpoint == "other" and is_good:
+        return NOT_PRICED
+    if reached == "nobody":
+        return NOT_SENT
+    if reached == "silent" or status is None:
+        return "no usage: the request was sent and no answer came"
+    return None if is_good else f"{FAILED}{status}"
+
+
 def _without_usage(
     usage: Usage,
     endpoint: str,
     model: str | None,
-    status: int | None,
     texts: tuple[Text, Text],
     chars: tuple[int | None, int | None],
 ) -> Usage:
-    if status is None:
-        return Usage(source="none", problem="no usage: no answer came")
-    if not 200 <= status < 300:
-        return Usage(source="none", problem=f"no usage: the answer has status {status}")
     if not is_estimable(endpoint):
         return Usage(source="none", problem=f"{usage.problem}, and requests of this kind are not estimated")
     read_input, read_output = texts

@@ -2,8 +2,9 @@
 
 import os
 import re
+import stat
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -97,10 +98,19 @@ class Bodies:
 def spools(spool_dir: Path) -> list[str]:
     """The ids of all spools, oldest first."""
     try:
-        names = [name for name in os.listdir(spool_dir) if is_spool_name(name)]
+        with os.scandir(spool_dir) as entries:
+            names = [entry.name for entry in entries if is_spool_name(entry.name) and _may_be(entry.is_dir)]
     except (FileNotFoundError, NotADirectoryError):
         return []
     return sorted(names, key=lambda name: (name.partition("-")[2], name))
+
+
+def _may_be(kind: Callable[[], bool]) -> bool:
+    """Whether a name is of this kind or cannot be looked at: whoever uses it is then told why."""
+    try:
+        return kind()
+    except OSError:
+        return True
 
 
 def is_writer_alive(spool_dir: Path, spool_id: str) -> bool:
@@ -187,25 +197,26 @@ class SpoolReader:
         return True
 
     def delete_spool(self) -> bool:
-        """Remove a dead writer's spool with all that is in it, but for segments set aside; False when any is left."""
+        """Remove a dead writer's spool and its files; False when a segment set aside, or a directory, is left in it."""
         if is_lock_held(self._directory):
             return False
         try:
-            names = os.listdir(self._directory)
+            with os.scandir(self._directory) as entries:
+                found = [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries]
         except FileNotFoundError:
             return True
-        kept = [name for name in names if name.endswith(_SET_ASIDE)]
-        for name in names:
-            if name not in kept:
-                (self._directory / name).unlink(missing_ok=True)
-        if kept:
+        removed = [name for name, is_directory in found if not is_directory and not name.endswith(_SET_ASIDE)]
+        for name in removed:
+            (self._directory / name).unlink(missing_ok=True)
+        if len(removed) < len(found):
             return False
         self._directory.rmdir()
         return True
 
     def _states(self) -> dict[int, SegmentState]:
         try:
-            names = os.listdir(self._directory)
+            with os.scandir(self._directory) as entries:
+                names = [entry.name for entry in entries if _may_be(entry.is_file)]
         except (FileNotFoundError, NotADirectoryError):
             return {}
         states: dict[int, SegmentState] = {}
@@ -370,10 +381,14 @@ def _opened(directory: Path, number: int) -> Iterator[int | None]:
     states: tuple[SegmentState, ...] = ("done", "open", "done")
     for state in states:
         try:
-            fd = os.open(segment_path(directory, number, state), os.O_RDONLY | os.O_CLOEXEC)
-            break
-        except FileNotFoundError:
+            # Not blocking, and looked at: a pipe or a directory of this name is no segment.
+            fd = os.open(segment_path(directory, number, state), os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        except (FileNotFoundError, NotADirectoryError):
             continue
+        if stat.S_ISREG(os.fstat(fd).st_mode):
+            break
+        os.close(fd)
+        fd = None
     try:
         yield fd
     finally:

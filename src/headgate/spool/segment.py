@@ -143,8 +143,8 @@ def hold_lock(directory: Path) -> int:
 def is_lock_held(directory: Path) -> bool:
     """Whether the writer of this spool lives. The kernel lets go of the lock when it dies, however it dies."""
     try:
-        fd = os.open(directory / "lock", os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
+        fd = os.open(directory / "lock", os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except (FileNotFoundError, NotADirectoryError):
         return False
     try:
         fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)

@@ -4,21 +4,23 @@ import os
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import duckdb
-from arro3.core import Array, DataType, Field, RecordBatch, RecordBatchReader, Schema
+from arro3.core import Array, DataType, Field, RecordBatch, RecordBatchReader, Schema, Table
 
 from headgate.core.errors import Unavailable
-from headgate.store.columns import BODY_COLUMNS, EXCHANGE_COLUMNS, REQUEST_COLUMNS, Column, definitions
+from headgate.store.columns import BODY_COLUMNS, EXCHANGE_COLUMNS, REQUEST_COLUMNS, Column, definitions, names
 from headgate.store.database import configuration
-from headgate.store.files import SealedFile, sync_directory
+from headgate.store.files import TEMPORARY, SealedFile, sync_directory
 from headgate.store.table import first_row
 from headgate.store.values import Bodies
 
 _COPY_OPTIONS = "(FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE 2048)"
 _ALL_COLUMNS = EXCHANGE_COLUMNS + BODY_COLUMNS
+_METADATA_ROWS = 50_000
 _CONTENT = {column.name for column in (*REQUEST_COLUMNS, *BODY_COLUMNS) if column.is_content}
 _BODY_TYPES = {"VARCHAR": DataType.utf8(), "BLOB": DataType.binary()}
 
@@ -63,6 +65,14 @@ def _typed(columns: Iterable[Column], *, is_stripped: bool = False) -> str:
     return ", ".join(parts)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Examined:
+    """What a file that lies in the archive's directory is, and the spool segments whose rows it has."""
+
+    file: SealedFile
+    segments: frozenset[tuple[str, int]]
+
+
 class Archive:
     """One at a time: a lock covers every call. External access is on here, and no user's text ever runs here."""
 
@@ -105,7 +115,7 @@ class Archive:
     ) -> SealedFile | None:
         final = self.directory / name
         final.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        temporary = final.with_name(final.name + ".tmp")
+        temporary = final.with_name(final.name + TEMPORARY)
         try:
             connection.execute(f"COPY ({sql}) TO '{_quoted(temporary)}' {_COPY_OPTIONS}", params)
             facts = first_row(
@@ -141,6 +151,64 @@ class Archive:
                 [str(self.directory / path), list(request_ids)],
             )
         return row is not None
+
+    def examine(self, name: str) -> Examined:
+        """What the file says of itself; raises Unavailable when it is damaged or no sealed file, OSError when gone."""
+        path = self.directory / name
+        size = path.stat().st_size
+        has_content = " OR ".join(f"bool_or({column} IS NOT NULL)" for column in sorted(_CONTENT))
+        with self._using({}) as connection:
+            # Every column is named, so that a file without one of them is none of ours.
+            connection.execute(f"SELECT {names(_ALL_COLUMNS)} FROM read_parquet(?) LIMIT 0", [str(path)])
+            facts = first_row(
+                connection,
+                f"""SELECT count(*), coalesce({has_content} OR bool_or(capture IN ('full', 'truncated')), false),
+                           min(started_at), max(started_at) FROM read_parquet(?)""",
+                [str(path)],
+            )
+            segments = connection.execute(
+                "SELECT DISTINCT spool_id, segment FROM read_parquet(?)", [str(path)]
+            ).fetchall()
+        if facts is None or facts[0] == 0:
+            raise Unavailable(f"{name} holds no row.")
+        file = SealedFile(
+            path=name,
+            rows=facts[0],
+            bytes=size,
+            has_bodies=facts[1],
+            min_started_at=facts[2],
+            max_started_at=facts[3],
+        )
+        return Examined(file=file, segments=frozenset((row[0], row[1]) for row in segments))
+
+    def shared(self, name: str, others: Sequence[str], deleted: Sequence[str] = ()) -> list[str]:
+        """The requests of the file ``name`` that are in one of ``others`` too, or are among ``deleted``."""
+        sql = """SELECT CAST(request_id AS VARCHAR) FROM read_parquet($path) AS mine
+                 WHERE request_id IN (SELECT CAST(unnest($deleted::VARCHAR[]) AS UUID))"""
+        params: dict[str, object] = {"path": str(self.directory / name), "deleted": list(deleted)}
+        if others:
+            params["others"] = [str(self.directory / other) for other in others]
+            sql += """ OR EXISTS (SELECT 1 FROM read_parquet($others::VARCHAR[], union_by_name = true) AS other
+                WHERE other.spool_id = mine.spool_id AND other.segment = mine.segment
+                AND other."offset" = mine."offset")"""
+        with self._using({}) as connection:
+            return [row[0] for row in connection.execute(sql, params).fetchall()]
+
+    def metadata(self, name: str) -> Iterator[Any]:
+        """The file's rows without bodies, as Arrow tables of some thousand rows, in the order they were stored."""
+        first = 0
+        while True:
+            with self._using({}) as connection:
+                relation = connection.sql(
+                    f"""SELECT {_typed(EXCHANGE_COLUMNS)} FROM read_parquet($path, file_row_number = true)
+                        WHERE file_row_number >= $first AND file_row_number < $last ORDER BY seq""",
+                    params={"path": str(self.directory / name), "first": first, "last": first + _METADATA_ROWS},
+                )
+                table = Table.from_arrow(relation)
+            if table.num_rows == 0:
+                return
+            yield table
+            first += _METADATA_ROWS
 
     def bodies_of(self, paths: Sequence[Path], request_id: str) -> Bodies | None:
         """The bodies of one request, looked for in ``paths``; None when no file has them."""

@@ -121,7 +121,7 @@ def _unreadable(path: Path, error: duckdb.Error) -> HomeError:
     first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
     return HomeError(
         f"{path} cannot be opened: {first_line}",
-        hint="Free disk space if it is full; else move the file away: bodies/ holds every sealed row, spool/ the rest.",
+        hint="Free disk space if it is full; else move the file away: it is rebuilt from bodies/ and spool/.",
     )
 
 

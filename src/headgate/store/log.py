@@ -15,7 +15,7 @@ from headgate.store.archive import Archive
 from headgate.store.columns import SMALL_TABLES, TableName, definitions
 from headgate.store.connection import RowsRefused, SharedConnection
 from headgate.store.database import open_database
-from headgate.store.files import remove_strays, sealed_files
+from headgate.store.files import remove_leftovers, sealed_files
 from headgate.store.rewrite import rewrite
 from headgate.store.rows import INSERT_EXCHANGES, RequestRow, arrow_table
 from headgate.store.table import Table, first_row
@@ -23,6 +23,11 @@ from headgate.store.values import Bodies, Location
 
 SpoolBodies = Callable[[Location], Bodies | None]
 """Reads bodies that are still in the spool; None when the segment is gone."""
+
+_NEXT_DELETION = """
+    SELECT 1 + greatest((SELECT coalesce(max(number), 0) FROM deletions),
+                        (SELECT coalesce(max(number), 0) FROM rewrites))"""
+"""Deletions are numbered because the clock may step back: what is above the last rewrite's number is newer than it."""
 
 FILTER_COLUMNS = ("project", "user", "session", "before")
 
@@ -56,8 +61,8 @@ class Log:
         self._next_seq = 1
         self._seq_generation = -1
         self._unsealed: tuple[int, int] = (-1, 0)
-        self._load_state()
-        remove_strays(self, self.bodies_directory)
+        self.load_state()
+        remove_leftovers(self, self.bodies_directory)
 
     @classmethod
     def open(cls, home: Path, *, memory_limit_mb: int = 512) -> "Log":
@@ -69,7 +74,7 @@ class Log:
         self.damaged_wal = opened.damaged_wal or self.damaged_wal
         return opened.connection
 
-    def _load_state(self) -> None:
+    def load_state(self) -> None:
         """What is kept in memory: the next seq and how far bodies have expired."""
         row = self.query(
             """SELECT greatest((SELECT coalesce(max(seq), 0) FROM exchanges),
@@ -114,7 +119,7 @@ class Log:
         """
         with self._shared.write_lock:
             if self._seq_generation != self._shared.generation:
-                self._load_state()
+                self.load_state()
             first = self._next_seq
             for seq, row in enumerate(rows, first):
                 row.seq = seq
@@ -175,6 +180,21 @@ class Log:
         """Per spool, the (segment, offset) up to which its records are stored."""
         table = self.query('SELECT spool_id, max((segment, "offset")) FROM marks GROUP BY spool_id')
         return {spool_id: (position[0], position[1]) for spool_id, position in table.rows}
+
+    def is_new(self) -> bool:
+        """Whether nothing was ever stored in it."""
+        row = self.query(
+            """SELECT EXISTS (FROM exchanges) OR EXISTS (FROM marks) OR EXISTS (FROM file_changes)
+               OR EXISTS (FROM deletions)"""
+        ).rows[0]
+        return not row[0]
+
+    def free_share(self) -> tuple[float, int]:
+        """Which part of the file's blocks holds nothing that counts, and how many blocks there are."""
+        total, free = self.query(
+            "SELECT total_blocks, free_blocks FROM pragma_database_size() WHERE database_name = 'requests'"
+        ).rows[0]
+        return (free / total if total else 0.0), total
 
     def closed_spools(self) -> set[str]:
         """Spools whose last record is stored and whose unfinished starts are rows."""
@@ -265,7 +285,8 @@ class Log:
         with self.writing() as connection:
             row = first_row(
                 connection,
-                f"""INSERT INTO deletions SELECT request_id, started_at, spool_id, segment, make_timestamp({now_us()})
+                f"""INSERT INTO deletions
+                    SELECT request_id, started_at, spool_id, segment, make_timestamp({now_us()}), ({_NEXT_DELETION})
                     FROM exchanges WHERE {condition}""",
                 params,
             )
@@ -282,12 +303,12 @@ class Log:
             if what == "rows":
                 connection.execute("DELETE FROM exchanges WHERE started_at < ?", [before])
         self.checkpoint()
-        self._load_state()
+        self.load_state()
 
     def rewrite(self) -> None:
         """Copy the live rows into a fresh file and swap it in, so that no removed text is left in the old one."""
         rewrite(self._shared, self.home, self.bodies_before)
-        self._load_state()
+        self.load_state()
 
     def close(self) -> None:
         """Close the file; its WAL is merged into it."""

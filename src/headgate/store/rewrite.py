@@ -13,7 +13,7 @@ import duckdb
 from arro3.core import RecordBatchReader
 
 from headgate.core.errors import Unavailable
-from headgate.core.ids import now_us, utc
+from headgate.core.ids import now_us
 from headgate.store.columns import EXCHANGE_COLUMNS, SMALL_TABLES, Column
 from headgate.store.connection import SharedConnection
 from headgate.store.database import DATABASE_NAME, configuration, migrate
@@ -22,7 +22,7 @@ from headgate.store.table import first_row
 
 _LONG_AGO = datetime(1970, 1, 1)  # noqa: DTZ001
 _CHUNK_ROWS = 100_000
-_STATE_TABLES = ("marks", "sealed_segments", "file_changes", "deletions", "expiries")
+_STATE_TABLES = ("marks", "sealed_segments", "file_changes", "deletions", "rewrites", "expiries")
 
 
 def rewrite(shared: SharedConnection, home: Path, bodies_before: datetime | None) -> None:
@@ -32,7 +32,7 @@ def rewrite(shared: SharedConnection, home: Path, bodies_before: datetime | None
     _remove(fresh)
     if shutil.disk_usage(home).free < current.stat().st_size * 1.2:
         raise Unavailable(f"No room to rewrite {current} ({current.stat().st_size} bytes).", hint="Free disk space.")
-    started = utc(now_us()).replace(tzinfo=None)
+    seen = _last_deletion(shared)
     target = duckdb.connect(str(fresh), config=configuration(home, memory_limit_mb=256, threads=1, purpose="rewrite"))
     try:
         os.chmod(fresh, 0o600)
@@ -40,13 +40,20 @@ def rewrite(shared: SharedConnection, home: Path, bodies_before: datetime | None
         reached = _copy_rows(shared, target, 0, bodies_before)
         with shared.write_lock:
             _copy_rows(shared, target, reached, bodies_before)
-            _copy_the_rest(shared, target, started)
+            _copy_the_rest(shared, target, seen)
             target.execute("CHECKPOINT")
             target.close()
             _swap(shared, fresh, current)
     finally:
         target.close()
         _remove(fresh)
+
+
+def _last_deletion(shared: SharedConnection) -> int:
+    """The number of the newest deletion; those that follow may leave text in the copy."""
+    with shared.reading(30.0) as cursor:
+        row = first_row(cursor, "SELECT coalesce(max(number), 0) FROM deletions")
+    return int(row[0]) if row else 0
 
 
 def _copy_rows(
@@ -89,7 +96,7 @@ def _load(target: duckdb.DuckDBPyConnection, table: str, source: Any, columns: t
         target.unregister("stream")
 
 
-def _copy_the_rest(shared: SharedConnection, target: duckdb.DuckDBPyConnection, started: datetime) -> None:
+def _copy_the_rest(shared: SharedConnection, target: duckdb.DuckDBPyConnection, seen: int) -> None:
     with shared.reading(30.0) as cursor:
         for name, columns in SMALL_TABLES.items():
             _load(target, name, cursor.sql(f"FROM {name}"), columns)
@@ -102,7 +109,7 @@ def _copy_the_rest(shared: SharedConnection, target: duckdb.DuckDBPyConnection, 
     # Rows removed while the first pass ran; their text waits for the next rewrite, so it stays noted as pending.
     target.execute("DELETE FROM exchanges WHERE request_id IN (SELECT request_id FROM deletions)")
     target.execute("DELETE FROM exchanges WHERE started_at < (SELECT max(before) FROM expiries WHERE what = 'rows')")
-    target.execute("INSERT INTO expiries VALUES ('rewrite', ?, make_timestamp(?))", [started, now_us()])
+    target.execute("INSERT INTO rewrites VALUES (?, make_timestamp(?))", [seen, now_us()])
 
 
 def _swap(shared: SharedConnection, fresh: Path, current: Path) -> None:

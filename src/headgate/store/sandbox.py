@@ -30,10 +30,14 @@ _slots = threading.BoundedSemaphore(MAX_AT_ONCE)
 def select(log: Log, query: str, *, timeout_s: float = 10.0, memory_mb: int = 256, max_rows: int = 10_000) -> Table:
     """Run a user's SELECT over the views; cells come back fit for JSON (money, ids and times as text).
 
-    Raises QueryRefused for a text outside the sandbox, a failing one, or one over its time or memory.
+    Raises QueryRefused for a text outside the sandbox, a failing one, or one over its time or memory, and
+    Unavailable at once while ``MAX_AT_ONCE`` others run.
     """
-    if not _slots.acquire(timeout=timeout_s):
-        raise Unavailable(f"{MAX_AT_ONCE} SQL queries are running already.", hint="Try again soon.")
+    # Never waited for: who asks from a pool of threads would fill it with those who wait.
+    if not _slots.acquire(blocking=False):
+        raise Unavailable(
+            f"{MAX_AT_ONCE} SQL queries are running already.", code="busy", hint="Try again in a few seconds."
+        )
     try:
         for is_last in (False, False, True):
             with handed_over(log, query) as task:

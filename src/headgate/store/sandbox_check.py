@@ -43,7 +43,7 @@ _REFUSED_FUNCTION = re.compile(
     r"(read_|write_|duckdb_|pragma_|pg_|query|sniff|glob$|parquet_|seq_scan|arrow_scan|pandas_scan|python_|sql_auto|"
     r"getenv|getvariable|current_setting|set_config|nextval|currval|json_(de)?serialize|json_execute|checkpoint|"
     r"force_checkpoint|enable_|disable_|load_|which_secret|icu_|test_|from_substrait|get_substrait|add_parquet|"
-    r"in_search_path|current_query)"
+    r"in_search_path|current_query|write_log|.*sleep)"
 )
 _PLAIN_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}")
 _SYSTEM_NAME = re.compile(r"(duckdb|pragma|sqlite|pg|information_schema)(_|$)", re.IGNORECASE)

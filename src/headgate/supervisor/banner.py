@@ -1,16 +1,19 @@
 """What `headgate serve` prints when it is ready: where to point clients, what it found, what to try next."""
 
 import json
-import sys
 from pathlib import Path
 
 from headgate.core.settings import Settings, secret_source, secret_warnings
+from headgate.core.terminal import Terminal
 
 
 class Banner:
     """The first lines of a server; for people on a terminal, one JSON line elsewhere."""
 
-    def __init__(self, settings: Settings, home: Path, url: str, *, demo: bool, as_json: bool) -> None:
+    def __init__(
+        self, terminal: Terminal, settings: Settings, home: Path, url: str, *, demo: bool, as_json: bool
+    ) -> None:
+        self._terminal = terminal
         self._settings = settings
         self._home = home
         self._url = url
@@ -42,7 +45,7 @@ class Banner:
         for warning in self._warnings():
             lines.append(f"  ! {warning}")
         lines += ["", *self._what_next(), ""]
-        print("\n".join(lines), flush=True)  # noqa: T201
+        self._terminal.write("\n".join(lines))
 
     def _what_next(self) -> list[str]:
         model = "demo-chat" if self._demo else self._example_model()
@@ -91,8 +94,7 @@ class Banner:
         if self._as_json:
             self._line({"event": "stopping", "drain_s": drain_s})
         else:
-            print(f"\n  Stopping: running requests get {drain_s:g} s. Again to stop at once.", flush=True)  # noqa: T201
+            self._terminal.write(f"\n  Stopping: running requests get {drain_s:g} s. Again to stop at once.")
 
     def _line(self, value: dict[str, object]) -> None:
-        sys.stdout.write(json.dumps(value) + "\n")
-        sys.stdout.flush()
+        self._terminal.write(json.dumps(value))

@@ -13,6 +13,7 @@ from headgate.core.ids import monotonic_s
 _QUICK_DEATH_S = 10.0
 _BACKOFF_S = (0.0, 0.0, 0.5, 1.0, 2.0, 5.0)
 _PR_SET_PDEATHSIG = 1
+_SECRET_LIMIT = 4096
 
 
 class Child:
@@ -26,8 +27,10 @@ class Child:
         descriptors: Sequence[int],
         *,
         tells_ready: bool = True,
+        secret: tuple[str, bytes] | None = None,  # an option, and what is to be read once from the pipe it names
     ) -> None:
         self.name = name
+        self._secret = secret
         self._tells_ready = tells_ready
         self._arguments = arguments
         self._environ = dict(environ)
@@ -43,6 +46,7 @@ class Child:
         """Start it; it writes a byte to its ready pipe once it serves."""
         reader, writer = os.pipe()
         parent = os.getpid()
+        handed = [] if self._secret is None else [_pipe_holding(self._secret[1])]
 
         def prepare() -> None:
             # Between fork and exec: die with the supervisor, with default signals.
@@ -51,14 +55,19 @@ class Child:
                 os._exit(1)
 
         self.process = subprocess.Popen(
-            [sys.executable, "-m", *self._arguments, *(("--ready-fd", str(writer)) if self._tells_ready else ())],
+            [
+                *(sys.executable, "-m", *self._arguments),
+                *(("--ready-fd", str(writer)) if self._tells_ready else ()),
+                *((self._secret[0], str(handed[0])) if self._secret is not None else ()),
+            ],
             env=self._environ,
-            pass_fds=(*self._descriptors, writer),
+            pass_fds=(*self._descriptors, writer, *handed),
             stdin=subprocess.DEVNULL,
             start_new_session=True,
             preexec_fn=prepare,
         )
-        os.close(writer)
+        for descriptor in (writer, *handed):
+            os.close(descriptor)
         if self._ready_fd >= 0:
             os.close(self._ready_fd)
         self._ready_fd = reader
@@ -106,3 +115,11 @@ class Child:
         except subprocess.TimeoutExpired:
             return False
         return True
+
+
+def _pipe_holding(secret: bytes) -> int:
+    """The end to read from of a pipe that holds ``secret``, cut to what fits into any pipe: no key is so long."""
+    reader, writer = os.pipe()
+    with open(writer, "wb") as pipe:
+        pipe.write(secret[:_SECRET_LIMIT])
+    return reader

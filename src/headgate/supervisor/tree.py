@@ -1,5 +1,7 @@
 """The process tree: opens the sockets, starts control and workers, replaces what dies, drains on the way out."""
 
+import contextlib
+import errno
 import os
 import select
 import signal
@@ -17,6 +19,7 @@ from headgate.core.errors import ConfigurationError, HeadgateError, HomeError
 from headgate.core.home import Home, ServerInfo
 from headgate.core.ids import monotonic_s, now_us
 from headgate.core.settings import DEMO_BASE_URL, Settings, admin_key, child_environment
+from headgate.core.terminal import STANDARD_ERROR, STANDARD_OUTPUT, Terminal
 from headgate.pricing.providers import provider_of
 from headgate.snapshot import snapshot_path
 from headgate.supervisor.banner import Banner
@@ -47,6 +50,8 @@ class Supervisor:
         self._home = Home(options.home)
         self._stops = 0
         self._banner: Banner | None = None
+        self._out, self._err = Terminal(STANDARD_OUTPUT), Terminal(STANDARD_ERROR)
+        self._announced: ServerInfo | None = None
         self._control: Child
         self._demo: Child | None = None
         self._workers: list[Child] = []
@@ -56,8 +61,8 @@ class Supervisor:
     def run(self) -> int:
         """Serve until told to stop; the exit code."""
         self._home.prepare()
-        listener = _listen(self._settings.server.host, self._settings.server.port)
         with self._home.locked() as lock_fd:
+            listener = _listen(self._settings.server.host, self._settings.server.port)
             port = listener.getsockname()[1]
             self._settings = _complete(self._settings, port)
             for number in (signal.SIGTERM, signal.SIGINT):
@@ -66,18 +71,28 @@ class Supervisor:
             try:
                 self._start(listener, lock_fd)
                 self._watch(wake)
+            except _StartFailed as error:
+                self._say(error.sentence)
+                return error.exit_code
             finally:
-                self._stop_all(listener)
-                self._home.withdraw()
+                try:
+                    self._stop_all(listener)
+                finally:
+                    with contextlib.suppress(OSError):
+                        self._home.withdraw()
+                    self._out.flush()
+                    self._err.flush()
         return 0
 
     def _start(self, listener: socket.socket, lock_fd: int) -> None:
         path, home = self._home.path, self._home
         settings_file = home.run / "settings.msgpack"
-        settings_file.write_bytes(msgspec.msgpack.encode(self._settings))
+        _write_private(settings_file, msgspec.msgpack.encode(self._settings))
+        for stale in home.run.glob("worker-*.counters"):
+            if stale.stem.partition("-")[2] not in map(str, range(self._settings.server.workers)):
+                stale.unlink()
         plain = child_environment(self._settings, with_secrets=False)
-        if (key := admin_key()) is not None:
-            plain["HEADGATE_ADMIN_KEY"] = key
+        key = admin_key()
         with_secrets = child_environment(self._settings, with_secrets=True)
         if any(upstream.base_url == DEMO_BASE_URL for upstream in self._settings.upstreams.values()):
             demo_fd = _listen_unix(home, "demo")
@@ -95,6 +110,8 @@ class Supervisor:
             ),
             plain,
             (control_fd, lock_fd),  # with the lock: a server that follows a killed one waits for its control process
+            # Not by its environment, which other processes of this user can read as long as it runs.
+            secret=None if key is None else ("--admin-key-fd", key.encode()),
         )
         self._control.start()
         self._await_ready([self._control], has_fallback=snapshot_path(path).exists())
@@ -107,8 +124,9 @@ class Supervisor:
         if self._stops:
             return
         url = f"http://{_shown_host(self._settings.server.host)}:{self._settings.server.port}"
-        home.announce(ServerInfo(pid=os.getpid(), url=url, started_at_us=now_us(), version=__version__))
-        self._banner = Banner(self._settings, path, url, demo=self._options.demo, as_json=live == "json")
+        self._announced = ServerInfo(pid=os.getpid(), url=url, started_at_us=now_us(), version=__version__)
+        home.announce(self._announced)
+        self._banner = Banner(self._out, self._settings, path, url, demo=self._options.demo, as_json=live == "json")
         self._banner.show()
 
     def _await_ready(self, children: Sequence[Child], *, has_fallback: bool = False) -> None:
@@ -141,7 +159,7 @@ class Supervisor:
                 code = child.exit_code()
                 child.check_ready()
                 if code is not None and child.revive():
-                    _say(f"{child.name} ended ({_reason(code)}) and was started again.")
+                    self._say(f"{child.name} ended ({_reason(code)}) and was started again.")
 
     def _children(self) -> list[Child]:
         return [*([self._demo] if self._demo else []), self._control, *self._workers]
@@ -156,19 +174,32 @@ class Supervisor:
 
     def _stop_all(self, listener: socket.socket) -> None:
         """Workers first, so that the control process can take in all they wrote."""
-        listener.close()
-        drain_s = self._settings.server.drain_s + 2
-        if self._banner is not None:
-            self._banner.stopping(self._settings.server.drain_s)
         for child in self._workers:
             child.signal(signal.SIGTERM)
-        _end(self._workers, drain_s)
+        listener.close()
+        if self._announced is not None:
+            with contextlib.suppress(OSError):
+                self._home.announce(replace(self._announced, is_stopping=True))
+        if self._banner is not None:
+            self._banner.stopping(self._settings.server.drain_s)
+        self._end(self._workers, self._settings.server.drain_s + 2)
         if hasattr(self, "_control"):
             self._control.signal(signal.SIGTERM)
-            _end([self._control], _CONTROL_STOP_S)
+            self._end([self._control], _CONTROL_STOP_S)
         if self._demo is not None:
             self._demo.signal(signal.SIGTERM)
-            _end([self._demo], 2.0)
+            self._end([self._demo], 2.0)
+
+    def _end(self, children: Sequence[Child], timeout_s: float) -> None:
+        deadline_s = monotonic_s() + timeout_s
+        for child in children:
+            if not child.wait(deadline_s - monotonic_s()):
+                self._say(f"{child.name} did not end in {timeout_s:g} s and was killed.")
+                child.signal(signal.SIGKILL)
+                child.wait(5.0)
+
+    def _say(self, text: str) -> None:
+        self._err.write(f"headgate: {text}")
 
 
 class _StartFailed(HeadgateError):
@@ -188,15 +219,6 @@ def _complete(settings: Settings, port: int) -> Settings:
     return replace(settings, server=replace(settings.server, port=port), upstreams=upstreams)
 
 
-def _end(children: Sequence[Child], timeout_s: float) -> None:
-    deadline_s = monotonic_s() + timeout_s
-    for child in children:
-        if not child.wait(deadline_s - monotonic_s()):
-            _say(f"{child.name} did not end in {timeout_s:g} s and was killed.")
-            child.signal(signal.SIGKILL)
-            child.wait(5.0)
-
-
 def _reason(code: int) -> str:
     return f"exit code {code}" if code >= 0 else f"signal {signal.Signals(-code).name}"
 
@@ -209,11 +231,30 @@ def _listen(host: str, port: int) -> socket.socket:
         listener.bind((host, port))
     except OSError as error:
         listener.close()
-        hint = "Stop what listens there, or take another: --port 4401." if port else "Check --host."
-        raise ConfigurationError(f"Cannot listen on {host}:{port}: {error.strerror}.", hint=hint) from error
+        raise ConfigurationError(
+            f"Cannot listen on {host}:{port}: {error.strerror}.", hint=_listen_hint(error, port)
+        ) from error
     listener.listen(_BACKLOG)
     listener.set_inheritable(True)
     return listener
+
+
+def _listen_hint(error: OSError, port: int) -> str:
+    if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
+        return "Check --host: it must be an address of this machine, such as 127.0.0.1, or 0.0.0.0 for all of them."
+    if error.errno == errno.EACCES:
+        return "This user may not listen there; take a port above 1023: --port 4400."
+    other = 4401 if port != 4401 else 4402
+    return f"Stop what listens there, or take another: --port {other}."
+
+
+def _write_private(path: Path, data: bytes) -> None:
+    """Replace a file by one that only this user can read, whatever the rights of the one before were."""
+    temporary = path.with_name(path.name + ".new")
+    temporary.unlink(missing_ok=True)
+    with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as file:
+        file.write(data)
+    temporary.replace(path)
 
 
 def _listen_unix(home: Home, name: str) -> int:
@@ -249,14 +290,6 @@ def _shown_host(host: str) -> str:
     return f"[{host}]" if ":" in host else host
 
 
-def _say(text: str) -> None:
-    print(f"headgate: {text}", file=sys.stderr, flush=True)  # noqa: T201
-
-
 def run(options: ServeOptions) -> int:
     """Start a server and keep it running until SIGTERM or SIGINT; the exit code. Raises HeadgateError."""
-    try:
-        return Supervisor(options).run()
-    except _StartFailed as error:
-        _say(error.sentence)
-        return error.exit_code
+    return Supervisor(options).run()

@@ -1,0 +1,13 @@
+#!/bin/sh
+# Writes requirements/*.lock from pyproject.toml. Versions stay as they are unless `sh scripts/locks.sh --upgrade`.
+set -eu
+cd "$(dirname "$0")/.."
+export UV_CUSTOM_COMPILE_COMMAND="make locks"
+compile() {
+    uv pip compile --quiet --generate-hashes --no-emit-index-url --no-emit-find-links \
+        --python-version 3.11 --python-platform linux "$@"
+}
+compile pyproject.toml "$@" -o requirements/base.lock
+compile --group build "$@" -o requirements/build.lock
+compile pyproject.toml --group dev --group build -c requirements/base.lock "$@" -o requirements/dev.lock
+compile --group openai-2 "$@" -o requirements/openai-2.lock

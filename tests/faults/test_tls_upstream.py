@@ -1,0 +1,160 @@
+"""Upstreams behind TLS: the system's trust decides, and what it does not trust is said plainly and never called."""
+
+import shutil
+import socket
+import ssl
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from headgate.core.settings import Settings, Timeout, Upstream
+from support.client import call, request_bytes
+from support.server import RunningServer
+from support.settings import settings_for
+from support.upstream import STREAM_HEAD, ScriptedUpstream, answer, chunk
+from support.worker import WorkerProcess
+
+pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="no openssl command to make certificates with")
+Start = Callable[[Settings], WorkerProcess]
+
+
+class Authority:
+    """A certificate authority of our own."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self.certificate = directory / "ca.pem"
+        self._key = directory / "ca.key"
+        make = ["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"]
+        self._openssl(*make, "-keyout", str(self._key), "-out", str(self.certificate), "-subj", "/CN=Test CA")
+
+    def _openssl(self, *arguments: str) -> None:
+        subprocess.run(["openssl", *arguments], check=True, capture_output=True, cwd=self._directory)
+
+    def server_context(self, name: str) -> ssl.SSLContext:
+        """TLS for a server with a certificate for ``name``, such as `IP:127.0.0.1`."""
+        stem = name.replace(":", "-")
+        key, request, certificate = (self._directory / f"{stem}.{kind}" for kind in ("key", "csr", "pem"))
+        make = ["req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
+        self._openssl(*make, "-keyout", str(key), "-out", str(request), "-subj", "/CN=server")
+        extensions = self._directory / f"{stem}.ext"
+        extensions.write_text(f"subjectAltName={name}\n")
+        sign = ["x509", "-req", "-days", "1", "-CA", str(self.certificate), "-CAkey", str(self._key), "-CAcreateserial"]
+        self._openssl(*sign, "-in", str(request), "-out", str(certificate), "-extfile", str(extensions))
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate, key)
+        return context
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority(tmp_path_factory.mktemp("ca"))
+
+
+@pytest.fixture
+def upstream_with(authority: Authority) -> Iterator[Callable[[str], ScriptedUpstream]]:
+    """Makes upstreams whose certificate names what is given."""
+    made: list[ScriptedUpstream] = []
+
+    def make(name: str) -> ScriptedUpstream:
+        made.append(ScriptedUpstream([answer(b'{"model":"m"}')], tls=authority.server_context(name)))
+        return made[-1]
+
+    yield make
+    for upstream in made:
+        upstream.close()
+
+
+def settings_to(base_url: str, *, connect_s: float = 3.0) -> Settings:
+    timeout = Timeout(connect_s=connect_s, first_byte_s=3.0, between_bytes_s=3.0)
+    return settings_for(Upstream(name="far", kind="openai", base_url=base_url, timeout=timeout))
+
+
+def assert_refused(worker: WorkerProcess, *words: str) -> None:
+    got = call(worker.port, request_bytes())
+    assert got.status == 502
+    message = got.error["message"]
+    assert message.startswith('headgate: upstream "far" cannot be reached: ')
+    for word in words:
+        assert word in message, message
+    assert "headgate doctor" in message
+    (final,) = worker.recorded()
+    assert (final.outcome, final.status, final.attempts[0].error_type) == ("upstream_error", 502, "connect")
+
+
+def test_a_server_trusts_what_ssl_cert_file_says(
+    authority: Authority, upstream_with: Callable[[str], ScriptedUpstream], tmp_path: Path
+) -> None:
+    upstream = upstream_with("IP:127.0.0.1")
+    config = f'[upstreams.far]\nkind = "openai"\nbase_url = "{upstream.base_url}"\n'
+    server = RunningServer(tmp_path, config, environ={"SSL_CERT_FILE": str(authority.certificate)})
+    try:
+        server.start()
+        for _ in range(3):
+            got = call(server.port, request_bytes())
+            assert (got.status, got.body) == (200, b'{"model":"m"}')
+        upstream.script([STREAM_HEAD, chunk(b"data: [DONE]\n\n"), b"0\r\n\r\n"])
+        got = call(server.port, request_bytes(body=b'{"model":"m","stream":true}'))
+        assert (got.is_whole, got.body) == (True, b"data: [DONE]\n\n")
+        assert {seen.connection for seen in upstream.seen} == {1}  # one handshake for all
+        assert server.stop() == 0
+    finally:
+        server.close()
+
+
+def test_a_certificate_of_an_unknown_authority_is_refused_and_nothing_is_sent(
+    start_worker: Start, upstream_with: Callable[[str], ScriptedUpstream]
+) -> None:
+    upstream = upstream_with("IP:127.0.0.1")
+    assert_refused(start_worker(settings_to(upstream.base_url)), "certificate verify failed")
+    assert not upstream.seen
+
+
+def test_a_certificate_for_another_name_is_refused(
+    start_worker: Start,
+    authority: Authority,
+    upstream_with: Callable[[str], ScriptedUpstream],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(authority.certificate))
+    upstream = upstream_with("DNS:other.test")
+    assert_refused(start_worker(settings_to(upstream.base_url)), "certificate", "127.0.0.1")
+    assert not upstream.seen
+
+
+def test_an_upstream_that_speaks_no_tls_is_refused(start_worker: Start) -> None:
+    upstream = ScriptedUpstream([answer(b"{}")])
+    worker = start_worker(settings_to(upstream.base_url.replace("http:", "https:")))
+    with socket.create_server(("127.0.0.1", 0)):
+        threading.Timer(1.0, upstream.close).start()  # a plain server waits for a request line that never comes
+        got = call(worker.port, request_bytes())
+    assert got.status in (502, 504)
+    assert got.error["message"].startswith('headgate: upstream "far" ')
+    assert not upstream.seen
+
+
+def test_a_handshake_that_never_ends_is_given_up_at_the_connect_deadline(start_worker: Start) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        worker = start_worker(settings_to(f"https://127.0.0.1:{silent.getsockname()[1]}/v1", connect_s=0.3))
+        got = call(worker.port, request_bytes())
+    assert got.status == 504
+    assert "accepted no connection within 0.3 s" in got.error["message"]
+    assert worker.recorded()[0].outcome == "timeout"
+
+
+def test_a_stream_cut_within_tls_never_looks_whole(
+    start_worker: Start,
+    authority: Authority,
+    upstream_with: Callable[[str], ScriptedUpstream],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(authority.certificate))
+    upstream = upstream_with("IP:127.0.0.1")
+    worker = start_worker(settings_to(upstream.base_url))
+    upstream.script([STREAM_HEAD, chunk(b'data: {"choices":[]}\n\n'), 0.05, "close"])
+    got = call(worker.port, request_bytes(body=b'{"model":"m","stream":true,"stream_options":{"include_usage":true}}'))
+    assert (got.status, got.is_whole) == (200, False)
+    assert worker.recorded()[0].outcome == "upstream_aborted"
