@@ -14,6 +14,7 @@ from pathlib import Path
 import uvicorn
 
 from headgate.core.errors import HeadgateError
+from headgate.core.terminal import TerminalHandler
 from headgate.gateway.app import create_app
 from headgate.gateway.edge import protocol_for, sweeper
 from headgate.gateway.worker import Worker
@@ -79,7 +80,9 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--fd", type=int, required=True, help="the listening socket")
     parser.add_argument("--ready-fd", type=int, help="a byte is written here once requests are served")
     options = parser.parse_args(arguments)
-    logging.basicConfig(level=logging.WARNING, format=f"worker {options.number}: %(message)s")
+    logging.basicConfig(
+        level=logging.WARNING, format=f"worker {options.number}: %(message)s", handlers=[TerminalHandler()]
+    )
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the supervisor decides
     try:
         worker = Worker(options.home, options.number)

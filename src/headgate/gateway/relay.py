@@ -184,7 +184,7 @@ class Relay(Incoming):
         try:
             connection = await handle.pool.dial(connect_s)
         except TimeoutError:
-            self._attempt_failed("timeout", f"accepted no connection within {connect_s:g} s")
+            self._attempt_failed("timeout", f"accepted no connection within {connect_s:g} s", noted="connect_timeout")
         except (OSError, ssl.SSLError) as error:
             self._attempt_failed("connect", f"cannot be reached: {error.strerror or error}")
         except UnicodeError:
@@ -205,15 +205,15 @@ class Relay(Incoming):
         if self._client.is_write_paused:
             self.pause()
 
-    def _attempt_failed(self, kind: str, reason: str) -> None:
-        """The current upstream gave no answer; ``kind``: connect or timeout."""
+    def _attempt_failed(self, kind: str, reason: str, *, noted: str | None = None) -> None:
+        """The current upstream gave no answer; ``kind``: connect or timeout; ``noted``: what the log calls it."""
         if self.is_recorded:
             return
         self._connection = None
         assert self.handle is not None
         assert self.attempts is not None
         name = self.handle.upstream.name
-        self.attempts.note(None, kind)
+        self.attempts.note(None, noted or kind)
         if self.attempts.may_go_on_after(kind):
             self._go_on()
             return
@@ -363,7 +363,7 @@ class Relay(Incoming):
             self.attempts.begin()
             self._start_task(self._dial(self.handle))
             return
-        self._attempt_failed("connect", reason)
+        self._attempt_failed("connect", reason, noted="no_answer")
 
     def _cut(self, reason: str, data: bytes, outcome: Outcome = "upstream_aborted") -> None:
         """End an opened reply abnormally."""

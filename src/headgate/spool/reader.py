@@ -34,6 +34,7 @@ from headgate.spool.segment import (
 )
 
 _CHUNK_BYTES = 1 << 20
+_BLANK = bytes(_CHUNK_BYTES)
 _MAX_MISSED = 1000
 _SET_ASIDE = ".newer"
 _CANDIDATE = re.compile(rb"HG[\x01-\x0f]\x00")  # magic, kind, flags of a frame
@@ -359,12 +360,13 @@ class _Scan:
         begin, at, last_used = self.offset, self.offset, self.offset
         while True:
             window = _pread(self._fd, _CHUNK_BYTES, at)
-            for candidate in _CANDIDATE.finditer(window, 1 if at == begin else 0):
+            is_blank = window == _BLANK  # the preallocated rest of a segment whose writer died
+            for candidate in () if is_blank else _CANDIDATE.finditer(window, 1 if at == begin else 0):
                 if parse_frame_header(window, candidate.start(), self._salt) is not None:
                     self.offset = at + candidate.start()
                     batch.damaged_bytes += self.offset - begin
                     return True
-            used = len(window.rstrip(b"\0"))
+            used = 0 if is_blank else len(window.rstrip(b"\0"))
             last_used = at + used if used else last_used
             if len(window) < _CHUNK_BYTES:
                 batch.damaged_bytes += last_used - begin
