@@ -236,7 +236,7 @@ def test_what_is_no_answer_is_502_said_plainly_and_called_once(
     assert got.error["message"].startswith('headgate: upstream "main" ')
     assert got.error["code"] == "upstream_unreachable"
     final = newest_record(worker, before)
-    assert (final.outcome, final.status, final.attempts[0].error_type) == ("upstream_error", 502, "connect")
+    assert (final.outcome, final.status, final.attempts[0].error_type) == ("upstream_error", 502, "no_answer")
     assert len(upstream.seen) == 1, "sent again"
     assert_still_serves(worker, upstream)
 

@@ -1,5 +1,6 @@
 """Whose home it is: told before anything else fails, at once where a server runs, after a while where one ends."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -78,7 +79,8 @@ def test_a_holder_that_may_end_soon_is_waited_for(home: Home, holder: Holder, ab
 
 def test_a_home_is_taken_once_its_killed_holder_is_gone(home: Home, holder: Holder) -> None:
     home.announce(info(holder.pid))
-    holder.kill()  # a zombie until it is waited for: it has a PID, and serves nobody
+    holder.kill()
+    os.waitid(os.P_PID, holder.pid, os.WEXITED | os.WNOWAIT)  # a zombie now: it has a PID, and serves nobody
     with home.locked(wait_s=_LONG_S):
         pass
 

@@ -161,6 +161,8 @@ def _route_step(control: ControlApp, row: Mapping[str, Any]) -> Step:
         if asked is None:
             return Step(step="route", decision="no model in the request: the default upstream of its dialect")
         return Step(step="route", decision=f'no route for model "{asked}"')
+    if row["prompt_version"] is not None and str(asked).startswith("prompt:"):
+        asked = None  # the version's model was routed
     route = next((route for route in control.settings.routes if route.model == row["route"]), None)
     detail = None
     if route is None:
@@ -170,7 +172,8 @@ def _route_step(control: ControlApp, row: Mapping[str, Any]) -> Step:
         targets = ", ".join(t.upstream + (f" as {t.model}" if t.model else "") for t in route.targets)
         is_first = not any(matches(glob, asked) for glob in passed)
         detail = f"Targets in order: {targets}." + ("" if is_first else " Today an earlier route would match.")
-    return Step(step="route", decision=f'"{row["route"]}" is the first that matches model "{asked}"', detail=detail)
+    what = f'model "{asked}"' if asked is not None else f"the model of {row['prompt_name']}@{row['prompt_version']}"
+    return Step(step="route", decision=f'"{row["route"]}" is the first that matches {what}', detail=detail)
 
 
 def _attempt_steps(found: Details) -> list[Step]:

@@ -48,7 +48,7 @@ def rendered(
             f'A prompt cannot be called at "{endpoint[:60]}".', hint=f"Endpoints: {', '.join(ENDPOINTS)}."
         )
     content = decode_content(version.content_json)
-    messages = compile_prompt(content).render(variables)
+    messages = compile_prompt(content, f"prompt {version.name}@{version.number}").render(variables)
     body = body_for(content, messages, endpoint, b"{}", from_model_name=False)
     target = _target(control.settings, content.model, ENDPOINTS[endpoint])
     model = target.model or content.model

@@ -85,7 +85,7 @@ class Publisher:
 
     async def keep_published(self) -> None:
         """Publish again when the published file was changed or removed by others: a worker that starts reads it."""
-        await self._run(self._mend)
+        await self.run(self._mend)
 
     def _mend(self) -> None:
         if self.generation and stamp_of(snapshot_path(self._home)) != self._stamp:

@@ -10,8 +10,8 @@ from markupsafe import Markup
 
 from headgate.control.rows import clean, iso, money
 from headgate.core.protection import PRODUCTION
-from headgate.prompts.reference import NAME
 from headgate.pricing.reasons import group_of
+from headgate.prompts.reference import NAME
 
 _UNKNOWN = "–"
 _MAX_PRETTY_CHARS = 100_000

@@ -15,6 +15,7 @@ _UPLOAD_IDLE_S = 30.0
 _CONNECT_S = 2.0
 _ANSWER_S = 60.0
 _QUEUE_HIGH = 16
+_NOT_PASSED = HOP_BY_HOP | {b"date"}  # the worker's server writes its own
 
 
 class _Answer:
@@ -92,7 +93,7 @@ class ControlRelay:
 
 
 async def _relay(send: Send, answer: _Answer, connection: UpstreamConnection, piece: bytes, is_last: bool) -> None:
-    headers = [(name.lower(), value) for name, value in answer.headers if name.lower() not in HOP_BY_HOP]
+    headers = [(name.lower(), value) for name, value in answer.headers if name.lower() not in _NOT_PASSED]
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})
     try:
         while not is_last:

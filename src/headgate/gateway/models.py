@@ -13,7 +13,7 @@ from headgate.core.ids import monotonic_s
 from headgate.gateway.auth import principal_of
 from headgate.gateway.head import RequestHead
 from headgate.gateway.upstream import UpstreamConnection
-from headgate.gateway.worker import UpstreamHandle
+from headgate.gateway.worker import UpstreamHandle, Worker
 
 if TYPE_CHECKING:
     from headgate.gateway.relay import Relay
@@ -74,17 +74,34 @@ async def list_models(relay: "Relay") -> bytes:
             worker.settings.upstreams[target.upstream].speaks(dialect) for target in route.targets
         ):
             merged.setdefault(route.model, _own_model(route.model, dialect))
+    for entry in worker.snapshot.prompts.values():
+        for alias in (*entry.aliases, *(["latest"] if entry.latest is not None else [])):
+            name = f"prompt:{entry.name}@{alias}"
+            merged.setdefault(name, _own_model(name, dialect))
     if not merged and handles and all(models is None for models in lists):
         raise UpstreamUnreachable("no upstream could list its models.", hint="headgate doctor tells why.")
     wanted = [
         model
         for name, model in merged.items()
-        if not principal.models or any(fnmatchcase(name, glob) for glob in principal.models)
+        if not principal.models or any(fnmatchcase(_model_of(name, worker), glob) for glob in principal.models)
     ]
     if dialect == "anthropic":
         ids = [model["id"] for model in wanted] or [None]
         return msgspec.json.encode({"data": wanted, "has_more": False, "first_id": ids[0], "last_id": ids[-1]})
     return msgspec.json.encode({"object": "list", "data": wanted})
+
+
+def _model_of(name: str, worker: Worker) -> str:
+    """The model behind a listed name: a key limited to models may call the prompts that run on them."""
+    if not name.startswith("prompt:"):
+        return name
+    prompt, _, alias = name.removeprefix("prompt:").rpartition("@")
+    content = worker.snapshot.prompt(prompt, alias=alias).version.content_json
+    return msgspec.json.decode(content, type=_Content).model
+
+
+class _Content(msgspec.Struct):
+    model: str
 
 
 def _own_model(name: str, dialect: str) -> dict[str, Any]:

@@ -36,17 +36,18 @@ class Library:
     """The compiled versions of one worker. A version never changes, so neither does what is kept here."""
 
     def __init__(self) -> None:
-        self._compiled: dict[str, CompiledPrompt] = {}
+        self._compiled: dict[tuple[str, int, str], CompiledPrompt] = {}
 
     def compiled(self, found: FoundPrompt) -> CompiledPrompt:
         """The version, compiled once."""
-        compiled = self._compiled.get(found.version.sha256)
+        key = (found.name, found.version.number, found.version.sha256)
+        compiled = self._compiled.get(key)
         if compiled is None:
             label = f"prompt {found.name}@{found.version.number}"
             compiled = compile_prompt(decode_content(found.version.content_json), label)
             if len(self._compiled) >= _COMPILED_LIMIT:
                 self._compiled.clear()
-            self._compiled[found.version.sha256] = compiled
+            self._compiled[key] = compiled
         return compiled
 
 
@@ -72,7 +73,7 @@ def resolve(
     compiled = library.compiled(found)
     sent = body_for(compiled.content, compiled.render(variables), endpoint, body, from_model_name=from_model_name)
     asked.model = compiled.content.model
-    identity.setdefault("model_requested", asked.model)
+    identity["model_requested"] = identity.get("model_requested") or asked.model
     return sent, line
 
 
