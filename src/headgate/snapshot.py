@@ -102,7 +102,8 @@ class PromptEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
         return NotFound(
             f'{self.name} has no alias "{shown}". {known}',
             code="prompt_alias_missing",
-            hint=f"Move it: headgate prompt {command} {self.name}@NUMBER{to}; or call a version by its number.",
+            hint=f"Call {self.name}@latest or a version by its number; or move the alias: "
+            f"headgate prompt {command} {self.name}@NUMBER{to}",
         )
 
 

@@ -145,6 +145,7 @@ def test_a_header_alone_attributes_and_touches_nothing(
         ({"model": "prompt:support", "variables": {"question": "q"}, "temperature": 0.2}, 400, "temperature"),
         ({"model": "gpt-4", "prompt": {"id": "support", "variables": {"question": "q"}}}, 400, "model"),
         ({"model": "prompt:support", "prompt": {"id": "support"}}, 400, "two ways"),
+        ({"prompt": {"id": "support", "variabels": {"question": "q"}}}, 400, "variabels"),
     ],
 )
 def test_what_cannot_be_called_is_refused_with_its_reason(
@@ -197,3 +198,32 @@ def test_a_removed_alias_is_not_served_within_a_second(
     deadline = time.monotonic() + 1
     while call(worker.port, request_bytes(body=body)).status == 200:
         assert time.monotonic() < deadline
+
+
+def test_what_is_not_ours_to_call_is_passed_on_or_refused_but_never_dropped(
+    with_prompt: Callable[..., WorkerProcess], upstream: ScriptedUpstream
+) -> None:
+    worker = with_prompt({"production": 2})
+    assert ask(worker, {"model": "prompt:support", "variables": {"question": "q"}}).status == 200
+    theirs = {"model": "gpt-5", "prompt": {"id": "pmpt_1", "variables": {"id": "hg:support"}}}
+    assert ask(worker, theirs, path="/v1/responses").status == 200
+    assert json.loads(upstream.seen[-1].body) == theirs
+    both = {"x-headgate-prompt": "support", "x-headgate-vars": '{"question": "q"}'}
+    assert ask(worker, {"prompt": {"id": "pmpt_1"}}, path="/v1/responses", **both).status == 400
+    lonely = {"x-headgate-vars": '{"question": "q"}'}
+    assert ask(worker, {"model": "prompt:support"}, **lonely).status == 400
+    assert ask(worker, {"model": "prompt:support", "prompt": "x"}, path="/v1/completions").status == 400
+    assert ask(worker, {"model": "prompt:support", "input": "x"}, path="/v1/embeddings").status == 400
+
+
+def test_a_misspelt_capture_keeps_nothing(
+    with_prompt: Callable[..., WorkerProcess], upstream: ScriptedUpstream
+) -> None:
+    worker = with_prompt({"production": 2})
+    got = call(
+        worker.port, request_bytes(body=b'{"model":"m","x":"SECRETWORD"}', headers={"x-headgate-capture": "Full"})
+    )
+    assert got.status == 400
+    final = worker.entries()[1][-1]
+    assert final.capture == "none"
+    assert worker.bodies(final.request_id).request == b""

@@ -227,3 +227,17 @@ def test_unreadable_bodies_are_400(raw: bytes) -> None:
 @pytest.mark.parametrize("endpoint", ["openai.embeddings", "openai.completions", "other"])
 def test_endpoints_without_messages_call_no_prompt(endpoint: str) -> None:
     assert "Call it on /v1/chat/completions" in conflict(content(), endpoint, {})
+
+
+def test_a_limit_written_as_a_dialect_writes_it_is_replaced_not_doubled() -> None:
+    version = content(parameters={"max_tokens": 10}, overridable=("max_output_tokens",))
+    sent = json.loads(body_for(version, (), "openai.chat", b'{"max_completion_tokens": 500}', from_model_name=True))
+    assert {name: value for name, value in sent.items() if name.startswith("max_")} == {"max_completion_tokens": 500}
+    with pytest.raises(PromptConflict):
+        body_for(
+            content(parameters={"max_tokens": 10}),
+            (),
+            "openai.chat",
+            b'{"max_completion_tokens": 500}',
+            from_model_name=True,
+        )

@@ -63,7 +63,7 @@ class Incoming:
             )
         if self.is_list_of_models:
             return
-        if asked.calls_by_body or asked.calls_by_model or b"prompt" in head.own:
+        if asked.calls_by_body or asked.calls_by_model or b"prompt" in head.own or b"vars" in head.own:
             self._resolve()
         if principal.models:
             check_model(principal, asked.model)

@@ -15,7 +15,6 @@ _TEXT_LIMIT = 1024
 _TAG = b"tag-"
 _TAGS_LIMIT = 32
 _TRACEPARENT = re.compile(rb"00-(?!0{32})[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}\Z")
-_HG_ID = re.compile(rb'"id"\s*:\s*"hg:')
 _CAPTURES = ("none", "metadata", "full")
 _PURPOSES = frozenset(("traffic", "eval", "judge", "embedding", "shadow", "probe"))
 
@@ -34,6 +33,11 @@ class _Body(msgspec.Struct):
     variables: msgspec.Raw = _NO_RAW
 
 
+class _PromptId(msgspec.Struct):
+    id: str = ""
+
+
+_decode_id = msgspec.json.Decoder(_PromptId).decode
 _decode = msgspec.json.Decoder(_Body).decode
 _EMPTY = _Body()
 
@@ -50,6 +54,7 @@ class Asked:
         "identity",
         "model",
         "prompt",
+        "prompt_given",
         "request_id",
         "stream",
         "variables",
@@ -61,11 +66,12 @@ class Asked:
         self.model: str | None = None
         self.stream = False
         self.calls_by_body = self.calls_by_model = False  # a stored prompt is called
+        self.prompt_given = False  # the body has a `prompt` object, ours or the provider's
         self.prompt = self.variables = b""  # JSON of those members, where a stored prompt is called
         self.capture = capture
         wanted = head.own_text(b"capture") if head.own else None
-        if wanted in _CAPTURES:
-            self.capture = min(capture, wanted, key=_CAPTURES.index)
+        if wanted is not None:  # a misspelt level is refused, and keeps nothing
+            self.capture = min(capture, wanted if wanted in _CAPTURES else "none", key=_CAPTURES.index)
         self.identity: dict[str, Any] = {
             "request_id": self.request_id,
             "started_at_us": started_at_us,
@@ -110,6 +116,12 @@ def read_body(asked: Asked, place: Place, body: bytes, content_type: str | None)
     asked.stream = bool(read.stream)
     if endpoint.name in PROMPT_ENDPOINTS:
         _read_prompt(asked, read, endpoint.name)
+    elif read.model is not None and read.model.startswith(PROMPT_MODEL):
+        raise MalformedRequest(
+            f'"{read.model[:100]}" is a stored prompt, which cannot be called at {place.rest.decode("latin-1")[:100]}.',
+            code="prompt_conflict",
+            hint="Call it on /v1/chat/completions, /v1/responses or /v1/messages.",
+        )
 
 
 def _read_prompt(asked: Asked, read: _Body, endpoint: str) -> None:
@@ -118,9 +130,17 @@ def _read_prompt(asked: Asked, read: _Body, endpoint: str) -> None:
         asked.calls_by_model = True
         asked.variables = bytes(read.variables)
     prompt = bytes(read.prompt)
-    if prompt[:1] == b"{" and (endpoint != "openai.responses" or _HG_ID.search(prompt) is not None):
+    asked.prompt_given = prompt[:1] == b"{"
+    if prompt[:1] == b"{" and (endpoint != "openai.responses" or _is_ours(prompt)):
         asked.calls_by_body = True
         asked.prompt = prompt
+
+
+def _is_ours(prompt: bytes) -> bool:
+    try:
+        return _decode_id(prompt).id.startswith("hg:")
+    except msgspec.MsgspecError:
+        return False
 
 
 def describe(asked: Asked, head: RequestHead, principal: KeyEntry) -> None:

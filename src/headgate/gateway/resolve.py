@@ -21,7 +21,7 @@ _COMPILED_LIMIT = 512
 _object = msgspec.json.Decoder(dict[str, Any])
 
 
-class _Called(msgspec.Struct):
+class _Called(msgspec.Struct, forbid_unknown_fields=True):
     """The body's `prompt` object."""
 
     id: str
@@ -87,6 +87,16 @@ def _reference(asked: Asked, head: RequestHead) -> tuple[Reference, dict[str, An
     if len(ways) > 1:
         raise MalformedRequest(
             f"a stored prompt is called in two ways at once: {' and '.join(ways)}.", code="two_prompts", hint="Use one."
+        )
+    if b"vars" in head.own and b"prompt" not in head.own:
+        raise MalformedRequest(
+            "x-headgate-vars goes with x-headgate-prompt only.",
+            code="invalid_variables",
+            hint="Send the variables where the prompt is named.",
+        )
+    if asked.calls_by_body is False and asked.calls_by_model is False and asked.prompt_given and b"vars" in head.own:
+        raise MalformedRequest(
+            "the request calls a stored prompt by header and has another prompt in its body.", code="prompt_conflict"
         )
     if asked.calls_by_model:
         assert asked.model is not None

@@ -95,7 +95,7 @@ def _messages_along(raw: Raw | None, dialect: Dialect) -> list[Any]:
 def _take(body: dict[str, Any], name: str, raw: Raw, content: PromptContent, dialect: Dialect) -> None:
     """Puts one field of the caller into the body, or refuses it."""
     is_limit = name in dialect.limit_names
-    ours = dialect.limit if is_limit and dialect.limit in body else name
+    ours = next((known for known in (dialect.limit, *dialect.limit_names) if known in body), name) if is_limit else name
     value = _value(raw, name)
     if ours in body and body[ours] == value:
         return
