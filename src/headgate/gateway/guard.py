@@ -8,17 +8,16 @@ from headgate.gateway.worker import Worker
 
 _OPEN_PATHS = frozenset((b"/healthz", b"/readyz"))
 _HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::(\d{1,5}))?\Z")
-_BAD_TARGET = re.compile(
-    rb"[^!-~]|%00|%5c|\\|/(?:\.|%2e)(?:/|%2f|\?|\Z)|/(?:\.|%2e)(?:\.|%2e)(?:/|%2f|\?|\Z)", re.IGNORECASE
-)
-"""Control characters, blanks, backslashes, and segments of one or two dots, however they are spelt."""
+_BAD_TARGET = re.compile(rb"%00|%5c|\\|/(?:\.|%2e)(?:/|%2f|\?|\Z)|/(?:\.|%2e)(?:\.|%2e)(?:/|%2f|\?|\Z)", re.IGNORECASE)
+"""Of a path: NUL, backslashes, and segments of one or two dots, however they are spelt."""
+_NOT_PLAIN = re.compile(rb"[^!-~]")
 
 
 def check_framing(version: str, head: RequestHead, url: bytes) -> None:
     """Refuse what two readers could take for two different requests. Raises MalformedRequest."""
     if version not in ("1.1", "1.0"):
         raise MalformedRequest(f"HTTP/{version} is not spoken here.", code="bad_version")
-    if not url.startswith(b"/") or _BAD_TARGET.search(url.partition(b"?")[0]) or _BAD_TARGET.match(url[-1:]):
+    if not url.startswith(b"/") or _NOT_PLAIN.search(url) or _BAD_TARGET.search(url.partition(b"?")[0]):
         raise MalformedRequest("the request target is not a plain absolute path.", code="bad_target")
     if head.has_two_hosts:
         raise MalformedRequest("the request has two Host headers.", code="unknown_host")

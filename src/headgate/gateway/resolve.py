@@ -94,7 +94,7 @@ def _reference(asked: Asked, head: RequestHead) -> tuple[Reference, dict[str, An
             code="invalid_variables",
             hint="Send the variables where the prompt is named.",
         )
-    if asked.calls_by_body is False and asked.calls_by_model is False and asked.prompt_given and b"vars" in head.own:
+    if asked.prompt_given and not asked.calls_by_body and b"vars" in head.own:
         raise MalformedRequest(
             "the request calls a stored prompt by header and has another prompt in its body.", code="prompt_conflict"
         )
