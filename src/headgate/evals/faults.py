@@ -1,4 +1,4 @@
-"""What can be wrong with the files of an evaluation."""
+"""What can be wrong with the files of an evaluation: suites, datasets, results, policies."""
 
 from collections.abc import Sequence
 
@@ -8,13 +8,13 @@ MOST_FAULTS = 20
 
 
 class EvaluationFault(HeadgateError):
-    """A suite, dataset, policy or results file that cannot be used as it is."""
+    """Something of an evaluation that cannot be used as it is."""
 
     code, status = "evaluation_invalid", 400
 
 
 class FileFault(EvaluationFault):
-    """A file with faults; ``faults`` holds every one, each a line `file:line what`."""
+    """A file that cannot be used; ``faults`` holds every reason found, each a line of its own: `file:line what`."""
 
     def __init__(self, faults: Sequence[str]) -> None:
         self.faults = tuple(faults)
@@ -24,12 +24,24 @@ class FileFault(EvaluationFault):
 
 
 class SuiteFault(FileFault):
-    """A suite file that cannot be run."""
+    """A suite that cannot be run."""
 
     code = "suite_invalid"
 
 
 class DatasetFault(FileFault):
-    """A dataset with rows that do not fit."""
+    """A dataset whose rows do not fit."""
 
     code = "dataset_invalid"
+
+
+class ResultsFault(FileFault):
+    """A results file with rows that cannot be read."""
+
+    code = "results_invalid"
+
+
+class PolicyFault(FileFault):
+    """A policy whose rules cannot be read."""
+
+    code = "policy_invalid"
