@@ -48,6 +48,10 @@ class Purse:
         """Whether calls have ended whose cost is not known yet."""
         return bool(self._tickets)
 
+    def expect(self, most_usd: Decimal) -> None:
+        """The price list says that a call may cost this much."""
+        self._most_usd = max(self._most_usd or Decimal(0), most_usd)
+
     async def reserve(self) -> int | None:
         """A ticket for one call; None when the limit is reached. Waits while costs that may make room are not known."""
         while not self._fits():
