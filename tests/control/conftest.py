@@ -32,6 +32,7 @@ class Served:
     def record(self, *, said: str = "Hello", answer: str = "Hi there", age_s: float = 5.0, **fields: Any) -> str:
         """Record and store one chat; returns its id."""
         at_us = now_us() - int(age_s * 1e6)
+        body = fields.pop("request_body", None)
         record = FinalRecord(
             **{
                 "request_id": uuid7(at_us),
@@ -57,10 +58,11 @@ class Served:
                 **fields,
             }
         )
-        request = json.dumps({"model": record.model_requested, "messages": [{"role": "user", "content": said}]})
+        usual = {"model": record.model_requested, "messages": [{"role": "user", "content": said}]}
+        request = json.dumps(usual if body is None else body)
         message = {"role": "assistant", "content": answer}
         response = json.dumps({"id": "c-1", "choices": [{"index": 0, "message": message, "finish_reason": "stop"}]})
-        is_kept = record.capture == "full"
+        is_kept = record.capture in ("full", "truncated")
         assert self._spool.append_final(
             record, request.encode() if is_kept else b"", b"", [response.encode()] if is_kept else []
         )
