@@ -8,8 +8,8 @@ from starlette.responses import Response
 
 from headgate.control import gates
 from headgate.control.access import Principal
-from headgate.control.eval_json import decision_json, gated_json, receipt_json
-from headgate.control.eval_shapes import Approve, Compare, Gate, schema_of
+from headgate.control.eval_json import decision_json, gated_json, receipt_json, run_json
+from headgate.control.eval_shapes import Approve, Compare, Gate, Try, schema_of
 from headgate.control.filters import single_values
 from headgate.control.policies import guard_for, policy_of
 from headgate.control.prompt_json import time_json
@@ -126,6 +126,17 @@ async def approve(control: ControlApp, request: Request, who: Principal) -> Resp
     )
 
 
+async def try_prompt(control: ControlApp, request: Request, who: Principal) -> Response:
+    """The run, with `baseline_run` (what was answered then), `rows`, and `skipped` by reason."""
+    from headgate.control.replay import start_try
+
+    wanted = await read_json(request, Try)
+    run, baseline, found = await control.evaluate(start_try, control, who, wanted)
+    await control.copy_runs()
+    more = {"baseline_run": baseline.id, "rows": len(found.rows), "skipped": found.skipped, "resumed": False}
+    return JSONResponse({**run_json(run), **more})
+
+
 _ID = Parameter(name="id", help="Its id.", where="path")
 ROUTES: tuple[ControlRoute, ...] = (
     ControlRoute(
@@ -135,6 +146,15 @@ ROUTES: tuple[ControlRoute, ...] = (
         handler=gate,
         summary="Judge a run against a baseline by a policy; a pass on evidence of the log brings a receipt",
         body=schema_of(Gate),
+        errors=(400, 404),
+    ),
+    ControlRoute(
+        method="POST",
+        path="/api/evals/try",
+        role="developer",
+        handler=try_prompt,
+        summary="Replay what one version was asked on another: begins a run with the logged answers as its baseline",
+        body=schema_of(Try),
         errors=(400, 404),
     ),
     ControlRoute(

@@ -15,6 +15,7 @@ from headgate.control.filters import FILTERS, Filter, moment_us, request_filter,
 from headgate.control.routes import ControlRoute, JSONResponse, Parameter, read_json
 from headgate.control.rows import request_json, value_json
 from headgate.control.run_copy import forget_deleted
+from headgate.control.scores import scores_of_request
 from headgate.control.state import ControlApp
 from headgate.core.errors import MalformedRequest, NotFound
 
@@ -83,6 +84,7 @@ async def show_request(control: ControlApp, request: Request, who: Principal) ->
             "price": value_json(details.price_json(found)),
             "bodies": {name: bodies.get(name) for name in BODY_NAMES} if bodies else None,
             "transcript": None if found.talk is None else talk_json(found.talk),
+            "scores": await control.read(scores_of_request, control.log, path_id(request)),
         }
     )
 

@@ -19,6 +19,7 @@ from headgate.control import (
     api_misc,
     api_prompts,
     api_requests,
+    api_scores,
     pages,
     pages_prompts,
 )
@@ -51,6 +52,7 @@ ROUTES: tuple[ControlRoute, ...] = (
     *api_prompts.ROUTES,
     *api_datasets.ROUTES,
     *api_evals.ROUTES,
+    *api_scores.ROUTES,
     *api_misc.ROUTES,
     *pages.ROUTES,
     *pages_prompts.ROUTES,

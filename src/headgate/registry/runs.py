@@ -103,6 +103,13 @@ def create(database: Database, run: Run, cells: Sequence[StoredCell] = ()) -> No
         _insert_cells(connection, run.id, cells)
 
 
+def replace_unfinished(database: Database, old: str, run: Run) -> None:
+    """Puts another run in the place of one that was begun and holds nothing."""
+    with database.write() as connection:
+        connection.execute("DELETE FROM eval_run WHERE id = ? AND finished_at_us IS NULL", (old,))
+        _insert(connection, run)
+
+
 def unfinished(database: Database, wanted: Run) -> Run | None:
     """A run of the same person, contents and baseline that is not complete, the newest."""
     sql = f"""SELECT {_COLUMNS} FROM eval_run WHERE kind = 'eval' AND status <> 'complete' AND who = ?
