@@ -90,6 +90,17 @@ class Served:
         """One request to the application."""
         return asyncio.run(self._ask(method, path, {**(headers or {}), **_key_header(key)}, body, form))
 
+    def send(self, path: str, content: bytes, content_type: str) -> httpx2.Response:
+        """A POST of bytes."""
+
+        async def sent() -> httpx2.Response:
+            assert self.control.asgi is not None
+            transport = httpx2.ASGITransport(app=self.control.asgi)
+            async with httpx2.AsyncClient(transport=transport, base_url="http://127.0.0.1:4400") as client:
+                return await client.post(path, content=content, headers={"content-type": content_type})
+
+        return asyncio.run(sent())
+
     def get(self, path: str, *, key: str | None = None) -> Any:
         """The JSON answer of a GET that must work."""
         answer = self.ask("GET", path, key=key)

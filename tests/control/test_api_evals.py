@@ -1,6 +1,5 @@
 """Runs judged from the log: what was really asked counts, the first time it was asked, and nothing that is posted."""
 
-import json
 from collections.abc import Callable
 from typing import Any
 
@@ -8,73 +7,9 @@ import pytest
 
 from headgate.evals.cells import cell_key
 from headgate.evals.dataset import Row
-from headgate.registry import prompts
-from support.pushed_prompts import GREET, push_prompt
+from support.eval_bench import PEOPLE, Bench, rows
 
 Serve = Callable[..., Any]
-SUITE = """\
-suite: greetings
-target: greet
-dataset: people
-scorers:
-  - {id: named, type: regex, pattern: "Hello", must_pass: true}
-"""
-PEOPLE = ("Ada", "Bo", "Cy")
-
-
-def rows(people: tuple[str, ...] = PEOPLE) -> str:
-    lines = [{"id": name.lower(), "input": {"person": name}, "tags": {"lang": "en"}} for name in people]
-    return "".join(json.dumps(line) + "\n" for line in lines)
-
-
-class Bench:
-    """A home with a prompt in two versions, a dataset and a suite, whose calls are written as a worker would."""
-
-    def __init__(self, served: Any) -> None:
-        self.served = served
-        for system in ("Be kind.", "Be brief."):
-            push_prompt(served, GREET.format(name="greet", system=system))
-        self.post("/api/datasets/push", {"name": "people", "rows_jsonl": rows()})
-        self.suite = self.post("/api/evals/suites", {"file": "evals/greetings.yaml", "text": SUITE})["sha256"]
-
-    def post(self, path: str, body: Any, status: int = 200, key: str | None = None) -> Any:
-        answer = self.served.ask("POST", path, body=body, key=key)
-        assert answer.status_code == status, answer.text
-        return answer.json()
-
-    def start(self, ref: str = "greet@2", **more: Any) -> Any:
-        return self.post("/api/evals/runs", {"suite_sha256": self.suite, "prompt": ref, **more})
-
-    def sha256(self, number: int) -> str:
-        registry = self.served.control.publisher.registry
-        return prompts.get_version(registry, "greet", number).sha256
-
-    def call(self, run: str, person: str, answer: str = "Hello!", *, number: int = 2, **fields: Any) -> str:
-        """One call of the prompt for one case, in the log."""
-        key = cell_key(self.sha256(number), None, Row(input={"person": person}), 0)
-        variables = fields.pop("variables", {"person": person})
-        body = {"prompt": {"id": "greet", "version": str(number), "variables": variables}, **fields.pop("body", {})}
-        request_id: str = self.served.record(
-            **{
-                "answer": answer,
-                "purpose": "eval",
-                "prompt_name": "greet",
-                "prompt_version": number,
-                "prompt_sha256": self.sha256(number),
-                "prompt_vars": json.dumps(variables),
-                "tags": {"cell": key, "run": run},
-                "request_body": body,
-                **fields,
-            }
-        )
-        return request_id
-
-    def finish(self, run: str, ids: list[str], **more: Any) -> Any:
-        return self.post(f"/api/evals/runs/{run}/finish", {"request_ids": ids, **more})
-
-    def results(self, run: str) -> dict[str, Any]:
-        answer = self.served.ask("GET", f"/api/evals/runs/{run}/results")
-        return {one["item"]: one for one in map(json.loads, answer.text.splitlines())}
 
 
 @pytest.fixture
