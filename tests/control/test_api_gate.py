@@ -57,8 +57,7 @@ def test_versions_reach_production_by_their_evidence_and_a_worse_one_does_not(be
     assert (newest["action"], newest["detail"]["receipt"]) == ("alias.move", passed["receipt"]["receipt"])
     rows = bench.post("/api/sql", {"query": "SELECT to_version, gate, receipt_id FROM alias_moves ORDER BY moved_at"})
     assert rows["rows"][-1] == [3, "receipt", passed["receipt"]["receipt"]]
-    # The receipt compared with version 1, which is no longer in force.
-    assert "compared with content" in bench.promote(2).json()["error"]["message"]
+    assert "is for other content" in bench.promote(2).json()["error"]["message"]
 
 
 def test_one_changed_byte_is_another_content_without_a_receipt(bench: Bench) -> None:
