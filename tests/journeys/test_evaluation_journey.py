@@ -165,9 +165,27 @@ def test_a_prompt_reaches_production_by_evidence_only(shop: Shop) -> None:
     move = next(entry for entry in history if entry["action"] == "alias.move")
     assert move["detail"]["gate"] == "receipt" and move["detail"]["receipt"], move
 
+    check_reports(shop, str(shop.server.api("/api/evals/runs", {"prompt": "shop"})["runs"][0]["run"]))
     calls = len(shop.server.rows(purpose="eval"))
     assert shop.run("eval", "run", "prices", "--prompt", "shop@4")[0] == 0
     assert len(shop.server.rows(purpose="eval")) == calls, "a repeated run calls nothing"
+
+
+def check_reports(shop: Shop, run: str) -> None:
+    """The report of the last gate in all its renderings; JSON is the same bytes each time."""
+    for name, words in {
+        "report.html": "shop@4",
+        "report.md": "shop@4",
+        "report.xml": "<testsuite",
+        "report.json": '"verdict"',
+        "again.json": '"verdict"',
+    }.items():
+        code, said = shop.run("eval", "report", run, "-o", name)
+        assert code == 0, said
+        assert words in (shop.folder / name).read_text(encoding="utf-8")
+    assert (shop.folder / "report.json").read_bytes() == (shop.folder / "again.json").read_bytes()
+    code, said = shop.run("eval", "report", run)
+    assert code == 0 and "shop@4" in said
 
 
 def test_files_without_rules_of_their_own_and_an_edited_byte_are_refused_as_well(shop: Shop) -> None:

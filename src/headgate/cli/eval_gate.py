@@ -211,7 +211,7 @@ def _print_next(answer: Mapping[str, Any], verdict: Mapping[str, Any]) -> None:
             f"Next: headgate prompt promote {printable(verdict.get('candidate'))}"
         )
     elif verdict.get("verdict") == "pass":
-        why = printable(answer.get("receipt_reason") or "the evidence is not the log's own, or no rule covers it")
+        why = printable(answer.get("no_receipt") or "it was not passed by every policy")
         click.echo(f"No receipt: {why}.")
 
 
