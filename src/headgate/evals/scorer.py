@@ -195,6 +195,9 @@ def scorer_of(spec: ScorerSpec) -> Scorer:
 
 
 _TEXTS = "headgate.evals.scorers.texts"
+_STRUCTURES = "headgate.evals.scorers.structures"
+_MEASURES = "headgate.evals.scorers.measures"
+_JUDGES = "headgate.evals.scorers.judges"
 SCORERS: dict[str, ScorerEntry] = {
     "exact": ScorerEntry(target=f"{_TEXTS}:Exact", about="The answer is the expected text."),
     "iequals": ScorerEntry(target=f"{_TEXTS}:Iequals", about="The answer is the expected text, whatever its case."),
@@ -203,4 +206,24 @@ SCORERS: dict[str, ScorerEntry] = {
     "not_contains": ScorerEntry(target=f"{_TEXTS}:NotContains", about="The answer holds none of the expected texts."),
     "regex": ScorerEntry(target=f"{_TEXTS}:Regex", about="The answer matches a pattern, or does not."),
     "choice": ScorerEntry(target=f"{_TEXTS}:Choice", about="The answer names the expected one of listed choices."),
+    "json_schema": ScorerEntry(target=f"{_STRUCTURES}:JsonSchema", about="The answer is JSON that fits a schema."),
+    "json_match": ScorerEntry(target=f"{_STRUCTURES}:JsonMatch", about="The answer is the expected JSON value."),
+    "numeric": ScorerEntry(target=f"{_STRUCTURES}:Numeric", about="The answer's last number is the expected one."),
+    "edit_distance": ScorerEntry(target=f"{_STRUCTURES}:EditDistance", about="How alike answer and expected text are."),
+    "tool_calls": ScorerEntry(target=f"{_STRUCTURES}:ToolCalls", about="The answer calls the expected tools."),
+    "refusal": ScorerEntry(target=f"{_STRUCTURES}:Refusal", about="The answer is no refusal."),
+    "answered": ScorerEntry(target=f"{_MEASURES}:Answered", about="The answer is not empty."),
+    "finish_reason": ScorerEntry(target=f"{_MEASURES}:FinishReason", about="The answer came to its own end."),
+    "length": ScorerEntry(target=f"{_MEASURES}:Length", about="How long the answer is, or whether within bounds."),
+    "latency": ScorerEntry(target=f"{_MEASURES}:Latency", about="Milliseconds from request to last byte."),
+    "cost": ScorerEntry(target=f"{_MEASURES}:Cost", about="US dollars, as the log priced the call."),
+    "tokens": ScorerEntry(target=f"{_MEASURES}:Tokens", about="Tokens that the model wrote."),
+    "judge.rubric": ScorerEntry(target=f"{_JUDGES}:Rubric", about="A judge says whether it meets a rubric."),
+    "judge.reference": ScorerEntry(target=f"{_JUDGES}:Reference", about="A judge says whether it is what is expected."),
+    "judge.faithfulness": ScorerEntry(
+        target=f"{_JUDGES}:Faithfulness", about="A judge says whether the row's context supports every claim."
+    ),
+    "judge.pairwise": ScorerEntry(
+        target=f"{_JUDGES}:Pairwise", about="A judge picks the better of two, in both orders."
+    ),
 }

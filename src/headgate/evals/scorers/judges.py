@@ -1,7 +1,7 @@
-"""Scorers that ask a judge: by a rubric, by a reference, by sources, and of two answers the better one, in both orders.
+"""Scorers that ask a judge: by a rubric, a reference, sources, and of two answers which is better, in both orders.
 
-A judge is a stored prompt. What it is asked is made from the row and the logged answer alone, so that the control process
-can make it again and compare. A verdict that cannot be read is unscored, never a tie and never a failure.
+A judge is a stored prompt. What it is asked is made from the row and the logged answer alone, so that the control
+process can make it again and compare. A verdict that cannot be read is unscored, never a tie and never a failure.
 """
 
 import json
@@ -72,7 +72,7 @@ class _Judge(BaseScorer):
 
     def asks(self, row: Row, output: Output, baseline: Output | None) -> tuple[Ask, ...]:
         """One call: the judge's prompt with what is to be judged."""
-        return (Ask(kind="judge", prompt=self.spec.judge, variables=self._variables(row, output)),)
+        return (Ask(kind="judge", judge=self.spec.judge, variables=self._variables(row, output)),)
 
     def score(self, row: Row, output: Output, baseline: Output | None, answers: Sequence[Output | None]) -> Score:
         """1 for pass, 0 for fail."""
@@ -103,7 +103,7 @@ class Reference(_Judge):
     """A judge says whether the answer says what the row's expected answer says."""
 
     params_type = QuestionParams
-    _RUBRIC = "The answer says the same as the reference in substance: nothing of it is missing, nothing contradicts it."
+    _RUBRIC = "The answer says what the reference says: nothing of it is missing, nothing contradicts it."
 
     def __init__(self, spec: ScorerSpec) -> None:
         super().__init__(spec)
@@ -178,7 +178,7 @@ class Pairwise(BaseScorer):
         one, other = output.text[:MAX_TEXT_CHARS], baseline.text[:MAX_TEXT_CHARS]
         orders = ((one, other), (other, one))
         return tuple(
-            Ask(kind="judge", prompt=self.spec.judge, variables={**shared, "answer_a": first, "answer_b": second})
+            Ask(kind="judge", judge=self.spec.judge, variables={**shared, "answer_a": first, "answer_b": second})
             for first, second in orders
         )
 

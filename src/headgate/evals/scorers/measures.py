@@ -7,7 +7,17 @@ import msgspec
 
 from headgate.evals.dataset import Row
 from headgate.evals.output import Output
-from headgate.evals.scorer import BaseScorer, NoParams, Score, ScorerFault, ScorerSpec, params_of, scored, unscored
+from headgate.evals.scorer import (
+    BaseScorer,
+    Direction,
+    NoParams,
+    Score,
+    ScorerFault,
+    ScorerSpec,
+    params_of,
+    scored,
+    unscored,
+)
 
 
 class LimitParams(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -28,7 +38,7 @@ class FinishParams(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
 class _Measure(BaseScorer):
     params_type = LimitParams
-    direction = "lower"
+    direction: Direction = "lower"
     range = (0.0, None)
     role = "info"
     _unit = ""
