@@ -7,7 +7,7 @@ pattern such as ``(a+)+$`` takes years on a short answer.
 from functools import lru_cache
 from typing import Any, cast
 
-import regex  # type: ignore[import-untyped]
+import regex
 
 MAX_PATTERN_CHARS = 2000
 TIMEOUT_S = 1.0
