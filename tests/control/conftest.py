@@ -70,6 +70,18 @@ class Served:
             pass
         return record.request_id
 
+    def end_spool(self) -> None:
+        """The worker ends and another begins: what it wrote can be sealed."""
+        self.close()
+        while self.control.ingest.step():
+            pass
+        self.control.ingest.step()
+        self._spool = SpoolWriter(self.control.home.path / "spool", worker=1, segment_bytes=1 << 20)
+
+    def close(self) -> None:
+        """End the worker."""
+        self._spool.close()
+
     def key(self, role: Role = "developer", project: str = "default", **more: Any) -> str:
         """A new key, known to the application at once."""
         registry = self.control.publisher.registry
@@ -123,7 +135,7 @@ def _key_header(key: str | None) -> dict[str, str]:
 @pytest.fixture
 def serve(tmp_path: Path) -> Iterator[Callable[..., Served]]:
     """Makes an application over a fresh home; ``require_key`` and other settings as given."""
-    opened: list[tuple[ControlApp, SpoolWriter]] = []
+    opened: list[Served] = []
 
     def start(*, require_key: bool = False, hosts: Sequence[str] = (), settings: Settings = OPENAI_SETTINGS) -> Served:
         home = tmp_path / f"home{len(opened)}"
@@ -133,10 +145,10 @@ def serve(tmp_path: Path) -> Iterator[Callable[..., Served]]:
         control = build(home, replace(settings, server=server))
         control.publisher.load_keys()
         spool = SpoolWriter(home / "spool", worker=0, segment_bytes=1 << 20)
-        opened.append((control, spool))
-        return Served(control, spool)
+        opened.append(Served(control, spool))
+        return opened[-1]
 
     yield start
-    for control, spool in opened:
-        spool.close()
-        control.close()
+    for served in opened:
+        served.close()
+        served.control.close()
