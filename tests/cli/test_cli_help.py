@@ -51,7 +51,7 @@ def test_every_command_shows_an_example(path: tuple[str, ...]) -> None:
 def test_help_lists_the_commands_that_work_and_no_others() -> None:
     listed = set(headgate.list_commands(click.Context(headgate)))
     data = {"log", "explain", "cost", "sql", "history"}
-    assert listed == data | {"init", "serve", "status", "doctor", "prompt", "dataset", "eval", "score", "key"}
+    assert listed == data | {"init", "serve", "status", "doctor", "prompt", "dataset", "eval", "judge", "score", "key"}
 
 
 @pytest.mark.parametrize(

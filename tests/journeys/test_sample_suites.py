@@ -1,5 +1,6 @@
 """The first minutes of a newcomer: the demo's sample suite runs, its gate passes, its report is there."""
 
+import json
 from collections.abc import Callable
 
 from support.server import RunningServer, run_cli
@@ -29,3 +30,14 @@ def test_the_sample_suite_runs_in_the_demo_and_a_new_version_reaches_production(
     code, said = run("eval", "report", newest, "-o", "report.html")
     assert code == 0, said
     assert "support-answer@2" in (server.directory / "report.html").read_text()
+
+    judged = server.rows(purpose="judge")
+    labels = [
+        {"request_id": row["request_id"], "label": "fail" if at % 4 == 0 else "pass"} for at, row in enumerate(judged)
+    ]
+    (server.directory / "labels.jsonl").write_text("".join(json.dumps(label) + "\n" for label in labels))
+    code, said = run("judge", "calibrate", "support-answer", "labels.jsonl", "--scorer", "to-the-point", "--json")
+    assert code == 0, said
+    card = json.loads(said)["card"]
+    assert (card["facts"]["n"], card["expired"]) == (len(judged), False)
+    assert run("judge", "card", "judge-rubric")[1].count("card_") == 1

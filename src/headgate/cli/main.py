@@ -31,6 +31,7 @@ COMMANDS = {
     "prompt": Entry(target="headgate.cli.prompt:prompt", help="Prompts as releases: push, diff, promote, roll back."),
     "dataset": Entry(target="headgate.cli.dataset:dataset", help="Cases of evaluations, as versions by content."),
     "eval": Entry(target="headgate.cli.eval:evaluation", help="Evaluations: run suites, gate, compare, report."),
+    "judge": Entry(target="headgate.cli.judge:judge", help="Judges against people's labels: calibrate, card."),
     "score": Entry(
         target="headgate.cli.score:score", help="Judgements of requests: push thumbs, ratings, corrections."
     ),
