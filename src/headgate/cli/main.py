@@ -23,6 +23,7 @@ EXIT_INTERRUPTED = 130
 COMMANDS = {
     "init": Entry(target="headgate.cli.init:init", help="Write a commented headgate.toml and folders to start from."),
     "serve": Entry(target="headgate.cli.serve:serve", help="Start the gateway (--demo needs no provider key)."),
+    "restart": Entry(target="headgate.cli.restart:restart", help="Replace all workers without a refused request."),
     "status": Entry(target="headgate.cli.status:status", help="Health, workers, spool, disk growth, cost coverage."),
     "doctor": Entry(target="headgate.cli.doctor:doctor", help="Say what is wrong and how to mend it."),
     "log": Entry(target="headgate.cli.log:log", help="The requests: list, show, tail, export, delete."),

@@ -26,6 +26,9 @@ HEAD_LIMIT_BYTES = 32 << 10
 HEAD_LIMIT_FIELDS = 128
 _HEAD_TIMEOUT_S = 10.0
 _IDLE_TIMEOUT_S = 75.0
+_GIVE_WAY_S = 2.0
+"""How long a worker that was replaced waits for a next request on an idle connection, to answer it with
+`connection: close`: a client that writes to a connection just closed would see an error."""
 _PIPELINE_LIMIT = 8
 _LINGER_S = 2.0
 _LINGER_LIMIT_BYTES = 64 << 20
@@ -242,6 +245,8 @@ class EdgeProtocol(HttpToolsProtocol):
             "state": self.app_state.copy(),
         }  # type: ignore[typeddict-item]  # method and path follow in the base class
         super().on_headers_complete()
+        if self.worker.is_draining and self.cycle is not None:
+            self.cycle.keep_alive = False
 
     def on_response_complete(self) -> None:
         """A Starlette answer is out: the next in the queue, or idle."""
@@ -333,7 +338,8 @@ class EdgeProtocol(HttpToolsProtocol):
             return
         if self._running is not None or (self.cycle is not None and not self.cycle.response_complete):
             return
-        limit_s = _HEAD_TIMEOUT_S if self._is_in_head else _IDLE_TIMEOUT_S
+        idle_s = _GIVE_WAY_S if self.worker.is_replaced else _IDLE_TIMEOUT_S
+        limit_s = _HEAD_TIMEOUT_S if self._is_in_head else idle_s
         if now_s - self._since_s > limit_s:
             self.transport.close()
 
@@ -357,9 +363,12 @@ class EdgeProtocol(HttpToolsProtocol):
             self._running.resume()
 
     def shutdown(self) -> None:
-        """Drain: an idle connection closes, a busy one after its answer."""
+        """Drain: a busy connection closes after its answer, an idle one at once, or a little later where the client may
+        be about to write: see `_GIVE_WAY_S`."""
         if self._running is not None:
             self._running.reply.keep_alive = False
+        elif self.worker.is_replaced and (self.cycle is None or self.cycle.response_complete):
+            self._since_s = monotonic_s()
         else:
             super().shutdown()
 

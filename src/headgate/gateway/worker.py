@@ -112,6 +112,7 @@ class Worker:
         self._on_sweep: list[Callable[[float], None]] = []
         self.is_group = log.durability == "group"
         self.is_draining = False
+        self.is_replaced = False  # draining, while another worker serves what is new
         self.open_connections: Callable[[], int] = lambda: 0
 
     @property
