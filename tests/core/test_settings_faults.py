@@ -118,7 +118,7 @@ FAULTS: list[tuple[str, str]] = [
         "[upstreams.d]\nkind = 'demo'\napi_key_env = 'A'\n",
         'line 3: api_key_env: an upstream of kind "demo" takes no key.',
     ),
-    (OPENAI + "allow_paths = ['/v1/a', 'v1/b']\n", 'line 4: "v1/b" in allow_paths must begin with /v1/.'),
+    (OPENAI + "allow_paths = ['/v1/a', 'v1/b']\n", 'line 4: "v1/b" in allow_paths must begin with /v1/, or be *.'),
     (OPENAI + "[[routes]]\nmodel = 'x'\n", "line 4: [[routes]] number 1 lacks targets."),
     (OPENAI + "[[routes]]\nmodel = 'x'\ntargets = []\n", "line 6: routes[1].targets is empty. Write targets = ["),
     (

@@ -195,8 +195,10 @@ def _upstream(file: ConfigFile, name: str, data: Mapping[str, Any]) -> Upstream:
     if values["api_key_file"] is not None:
         values["api_key_file"] = str(file.directory / Path(values["api_key_file"]).expanduser())
     for number, allowed in enumerate(values["allow_paths"]):
-        if not allowed.startswith("/"):
-            file.fault((*path, "allow_paths", number), f"{shown(allowed)} in allow_paths must begin with /v1/.")
+        if allowed != "*" and not allowed.startswith("/"):
+            file.fault(
+                (*path, "allow_paths", number), f"{shown(allowed)} in allow_paths must begin with /v1/, or be *."
+            )
     return Upstream(name=name, **values)
 
 
