@@ -182,7 +182,7 @@ class EdgeProtocol(HttpToolsProtocol):
         if relay is not None:
             relay.has_body = True
             if relay is self._running and not relay.is_recorded:
-                relay.begin()
+                relay.body_ended()
         elif self._is_asgi:
             self._is_asgi = False
             super().on_message_complete()
@@ -221,8 +221,11 @@ class EdgeProtocol(HttpToolsProtocol):
             relay.refuse(refusal)
         elif length is not None and int(length) > self.worker.max_body_bytes:
             relay.refuse_size(int(length))
-        elif self.expect_100_continue and not relay.has_body:
-            self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        elif not relay.has_body:
+            if self.expect_100_continue:
+                self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            if relay.is_upload:
+                relay.begin_upload()
 
     def _start_asgi(self) -> None:
         if self._running is not None:
@@ -292,6 +295,15 @@ class EdgeProtocol(HttpToolsProtocol):
     def may_answer(self, relay: Relay) -> bool:
         """Whether it is the turn of ``relay`` (Client)."""
         return relay is self._running
+
+    def pause_body(self) -> None:
+        """Read no more of a body for now (Client)."""
+        self.flow.pause_reading()
+
+    def resume_body(self) -> None:
+        """Read on (Client)."""
+        if not self.transport.is_closing():
+            self.flow.resume_reading()
 
     # Endings.
 

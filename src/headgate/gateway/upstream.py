@@ -7,12 +7,15 @@ import asyncio
 import ssl
 from collections import deque
 from dataclasses import dataclass
-from typing import Protocol, cast
+from typing import TYPE_CHECKING, Protocol, cast
 from urllib.parse import urlsplit
 
 import httptools
 
 from headgate.core.ids import monotonic_s
+
+if TYPE_CHECKING:
+    from headgate.gateway.upload import Upload
 
 Headers = list[tuple[bytes, bytes]]
 IDLE_LIMIT = 512
@@ -85,11 +88,14 @@ class UpstreamConnection(asyncio.Protocol):
         "headers",
         "idle_since_s",
         "is_framed",
+        "is_sending",
+        "is_write_paused",
         "keep_alive",
         "reused",
         "sink",
         "status",
         "transport",
+        "upload",
     )
 
     def __init__(self, pool: "Pool") -> None:
@@ -97,6 +103,9 @@ class UpstreamConnection(asyncio.Protocol):
         self.sink: Sink | None = None
         self.reused = False
         self.idle_since_s = 0.0
+        self.upload: Upload | None = None
+        self.is_sending = False  # a body is still on its way: what is answered before its end cannot be the last word
+        self.is_write_paused = False
         self._was_paused = False
         self._bytes_seen = 0
         self.transport: asyncio.Transport
@@ -183,6 +192,16 @@ class UpstreamConnection(asyncio.Protocol):
         if pieces or is_last:
             self._pieces = []
             sink.upstream_data(self, pieces, is_last)
+
+    def pause_writing(self) -> None:
+        self.is_write_paused = True
+        if self.upload is not None:
+            self.upload.pause()
+
+    def resume_writing(self) -> None:
+        self.is_write_paused = False
+        if self.upload is not None:
+            self.upload.resume()
 
     def eof_received(self) -> bool | None:
         return None
@@ -306,7 +325,12 @@ class Pool:
     def take_back(self, connection: UpstreamConnection) -> None:
         """Keep a connection whose exchange has ended, if it can carry another."""
         connection.resume()
-        if connection.keep_alive and len(self._idle) < IDLE_LIMIT and not connection.transport.is_closing():
+        if (
+            connection.keep_alive
+            and not connection.is_sending
+            and len(self._idle) < IDLE_LIMIT
+            and not connection.transport.is_closing()
+        ):
             connection.idle_since_s = monotonic_s()
             self._idle.append(connection)
         else:

@@ -11,6 +11,7 @@ from headgate.core.errors import ConfigurationError, HeadgateError
 from headgate.core.home import Home
 from headgate.core.ids import monotonic_s, now_us
 from headgate.core.settings import Settings, Upstream, secret_of
+from headgate.gateway.copies import Copies
 from headgate.gateway.route import Plan, plan_for
 from headgate.gateway.upstream import Origin, Pool, origin_of
 from headgate.snapshot import Snapshot, SnapshotReader
@@ -109,6 +110,7 @@ class Worker:
         self._plans: dict[tuple[str, str | None], Plan] = {}
         self._library: Library | None = None
         self._waiting: set[Waiting] = set()
+        self.copies = Copies()
         self._on_sweep: list[Callable[[float], None]] = []
         self.is_group = log.durability == "group"
         self.is_draining = False
