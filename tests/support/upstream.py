@@ -69,9 +69,10 @@ class ScriptedUpstream:
     gone: threading.Event = field(default_factory=threading.Event)
     reply_with: Callable[[Seen], Script] | None = None
     tls: ssl.SSLContext | None = None
+    listener: socket.socket | None = None
 
     def __post_init__(self) -> None:
-        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener = self.listener or socket.create_server(("127.0.0.1", 0))
         self.port = int(self._listener.getsockname()[1])
         self._connections = 0
         self._open: list[socket.socket] = []

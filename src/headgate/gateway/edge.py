@@ -13,6 +13,7 @@ from uvicorn.server import ServerState
 
 from headgate.core.errors import HeadgateError, MalformedRequest
 from headgate.core.ids import monotonic_s
+from headgate.gateway.answering import Answering
 from headgate.gateway.guard import check_framing, check_sender, cors_lines
 from headgate.gateway.head import STATUS_LINES, RequestHead
 from headgate.gateway.relay import Relay
@@ -292,7 +293,7 @@ class EdgeProtocol(HttpToolsProtocol):
         self._queue.clear()
         self._reading = None
 
-    def may_answer(self, relay: Relay) -> bool:
+    def may_answer(self, relay: Answering) -> bool:
         """Whether it is the turn of ``relay`` (Client)."""
         return relay is self._running
 

@@ -9,7 +9,6 @@ import logging
 import ssl
 
 from headgate.core.errors import (
-    BodyTooLarge,
     HeadgateError,
     MalformedRequest,
     UpstreamTimeout,
@@ -17,15 +16,15 @@ from headgate.core.errors import (
 )
 from headgate.core.ids import monotonic_ns, monotonic_s
 from headgate.gateway import record
-from headgate.gateway.answering import Answering, Client
+from headgate.gateway.answering import Client
 from headgate.gateway.copies import Copy
 from headgate.gateway.head import RequestHead, ResponseHead
 from headgate.gateway.models import answer_models
 from headgate.gateway.outgoing import Outgoing, outgoing_for
+from headgate.gateway.receiving import UPLOAD_IDLE_S, Receiving
 from headgate.gateway.reply import Reply
 from headgate.gateway.route import check_path
 from headgate.gateway.tee import Tee
-from headgate.gateway.upload import Upload
 from headgate.gateway.upstream import UpstreamConnection
 from headgate.gateway.worker import UpstreamHandle, Worker
 from headgate.spool.record import Outcome, StartRecord
@@ -33,14 +32,13 @@ from headgate.wire.endpoints import Place
 from headgate.wire.sse import UsageEventFilter
 
 _logger = logging.getLogger("headgate.gateway")
-_UPLOAD_IDLE_S = 30.0
 _NEVER = float("inf")
 _HELD_LIMIT = 64 << 10
 _STALE_NS = 250_000_000
 _CLIENT_STALL_S = 300.0
 
 
-class Relay(Answering):
+class Relay(Receiving):
     """One request on a client connection, from its head to its record."""
 
     def __init__(
@@ -55,10 +53,8 @@ class Relay(Answering):
     ) -> None:
         super().__init__(client, worker, place, method, target, head, reply)
         self._is_paused = False
-        self._body_pieces: list[bytes] = []
-        self.upload: Upload | None = None  # the body, where it goes upstream while it still arrives
+        self._is_abandoned = False  # the client left, the upstream may finish
         self.sent: Outgoing | None = None
-        self.handle: UpstreamHandle | None = None
         self.response_head: ResponseHead | None = None
         self.tee: Tee | None = None
         self.has_start = False
@@ -71,74 +67,14 @@ class Relay(Answering):
         self._held: list[bytes] | None = None
         self._kept: bytes | None = None  # the end of a stream, until its record is on disk (durability group)
         self.has_moved = False
-        self._phase = "upload"
-        self.deadline_s = monotonic_s() + _UPLOAD_IDLE_S
         worker.watch(self)
 
-    # The request arrives.
-
-    def add_body(self, data: bytes) -> None:
-        """A piece of the request body; refuses one over the server's size."""
-        self.body_bytes += len(data)
-        if self.body_bytes > self.worker.max_body_bytes and not self.is_recorded:
-            self._body_pieces.clear()
-            self.refuse_size(self.body_bytes)
-        elif not self.is_recorded:
-            if self.upload is not None:
-                self.upload.add(data)
-            else:
-                self._body_pieces.append(data)
-            if self._phase == "upload":
-                self.deadline_s = monotonic_s() + _UPLOAD_IDLE_S
-
-    def body_ended(self) -> None:
-        """The whole body has arrived, and it is the turn of this request."""
-        upload = self.upload
-        if upload is None:
-            self.begin()
-        elif not self.is_recorded:
-            upload.end()
-            if self._phase == "upload":
-                self._await_answer()
-
-    def begin_upload(self) -> None:
-        """Send the body on while it arrives; its head is all that is known."""
-        self.upload = Upload(self, self._client, self.worker.copies, self.head.content_length, self._copy_bytes)
-        self.begin()
-
-    @property
-    def _copy_bytes(self) -> int:
-        """How much of a body the log may have."""
-        return self.worker.capture_bytes if self.asked.capture == "full" else 0
-
-    def upstream_reads_slowly(self, is_slow: bool) -> None:
-        """The upstream has stopped, or begun again, to take the body (Uploader)."""
-        if self._phase == "upload" and is_slow:
-            self._await_answer()
-        elif self._phase == "first_byte" and not is_slow and not self.has_body:
-            self._phase, self.deadline_s = "upload", monotonic_s() + _UPLOAD_IDLE_S
-
-    def _await_answer(self) -> None:
-        assert self.handle is not None
-        self._phase, self.deadline_s = "first_byte", monotonic_s() + self.handle.upstream.timeout.first_byte_s
-
-    def refuse_size(self, body_bytes: int) -> None:
-        """Refuse a body of at least ``body_bytes``."""
-        if not self._client.may_answer(self):  # behind another request in the pipeline
-            self._client.transport.abort()
-            return
-        limit_mb = self.worker.settings.server.max_body_mb
-        self.reply.keep_alive = False
-        self.refuse(
-            BodyTooLarge(
-                f"the request body has {body_bytes} bytes or more; this gateway takes {limit_mb:g} MB.",
-                hint="Raise server.max_body_mb, or send less.",
-            )
-        )
+    # The request is here.
 
     def begin(self) -> None:
         """The whole request is here and it is its turn."""
         self.body = b"".join(self._body_pieces)
+        self._body_pieces.clear()
         try:
             if self.reply.cors and b"access-control-request-method" in self.head.noted:
                 self.answer(204, b"")  # a browser asks whether a page may call: no key comes with that
@@ -219,7 +155,7 @@ class Relay(Answering):
         connection.start(self, self.sent.data(), head_only=self.method == b"HEAD")
         if self.upload is not None:
             if not self.has_body:
-                self._phase, self.deadline_s = "upload", monotonic_s() + _UPLOAD_IDLE_S
+                self._phase, self.deadline_s = "upload", monotonic_s() + UPLOAD_IDLE_S
             self.upload.connect(connection)
         if self._client.is_write_paused:
             self.pause()
@@ -311,7 +247,7 @@ class Relay(Answering):
             self._end(connection, tee, data)
         elif self._kept is not None:
             self._kept += data
-        else:
+        elif not self._is_abandoned:
             self.reply.write(data)
 
     def _end(self, connection: UpstreamConnection, tee: Tee, data: bytes) -> None:
@@ -343,6 +279,8 @@ class Relay(Answering):
     def _outcome(self) -> Outcome:
         assert self.tee is not None
         assert self.status is not None
+        if self._is_abandoned:
+            return "client_closed"
         if self.status >= 400 or self.tee.folded().error_type is not None:
             return "upstream_error"
         return "ok"
@@ -350,7 +288,8 @@ class Relay(Answering):
     def _release(self, data: bytes) -> None:
         if self._released:
             return
-        self.reply.end(data)
+        if not self._is_abandoned:
+            self.reply.end(data)
         self._finish()
 
     def _hold(self, connection: UpstreamConnection, pieces: list[bytes], is_last: bool) -> None:
@@ -396,7 +335,7 @@ class Relay(Answering):
         if not self.is_recorded:
             name = self.handle.upstream.name
             record.write(self, outcome, outcome, f'upstream "{name}" {reason}')
-        if data:
+        if data and not self._is_abandoned:
             self.reply.write(data)
         self.reply.break_off()
         self._finish()
@@ -404,7 +343,12 @@ class Relay(Answering):
     # The client and the clock.
 
     def client_gone(self) -> None:
-        """The client left: stop the upstream, keep what there is."""
+        """The client left: stop the upstream and keep what there is, or let it finish where the settings say so."""
+        handle = self.handle
+        if handle is not None and self.has_body and handle.upstream.on_disconnect == "finish" and not self.is_recorded:
+            self._is_abandoned = True
+            self.resume()
+            return
         self._stop_upstream()
         if not self.is_recorded:
             self.last_byte_ns = monotonic_ns()
@@ -413,7 +357,7 @@ class Relay(Answering):
 
     def pause(self) -> None:
         """The client reads slowly: the upstream waits, and its deadline with it."""
-        if self._connection is not None:
+        if self._connection is not None and not self._is_abandoned:
             self._is_paused = True
             self.deadline_s = monotonic_s() + _CLIENT_STALL_S
             self._connection.pause()
@@ -442,11 +386,11 @@ class Relay(Answering):
             return
         if phase == "upload":
             if not self._client.may_answer(self):
-                self.deadline_s = monotonic_s() + _UPLOAD_IDLE_S
+                self.deadline_s = monotonic_s() + UPLOAD_IDLE_S
                 return
             self.reply.keep_alive = False
             self.refuse(
-                MalformedRequest(f"the request body stopped arriving for {_UPLOAD_IDLE_S:g} s.", code="upload_timeout"),
+                MalformedRequest(f"the request body stopped arriving for {UPLOAD_IDLE_S:g} s.", code="upload_timeout"),
                 outcome="timeout",
             )
             return

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 import httptools
 
 from headgate.core.ids import monotonic_s
+from headgate.gateway.dial import DIRECT, Way, dial
 
 if TYPE_CHECKING:
     from headgate.gateway.upload import Upload
@@ -285,9 +286,10 @@ def read_less(transport: asyncio.BaseTransport) -> None:
 class Pool:
     """Connections to one origin: takes the youngest idle one, closes those idle for too long."""
 
-    def __init__(self, origin: Origin, tls: ssl.SSLContext | None) -> None:
+    def __init__(self, origin: Origin, tls: ssl.SSLContext | None, way: Way = DIRECT) -> None:
         self.origin = origin
         self._tls = tls
+        self._way = way
         self._idle: deque[UpstreamConnection] = deque()
         self.open_count = 0
 
@@ -307,20 +309,8 @@ class Pool:
 
     async def dial(self, timeout_s: float) -> UpstreamConnection:
         """A new connection. Raises TimeoutError, OSError or ssl.SSLError."""
-        loop = asyncio.get_running_loop()
-        origin = self.origin
         async with asyncio.timeout(timeout_s):
-            if origin.socket_path is not None:
-                _, connection = await loop.create_unix_connection(lambda: UpstreamConnection(self), origin.socket_path)
-            else:
-                _, connection = await loop.create_connection(
-                    lambda: UpstreamConnection(self),
-                    origin.host,
-                    origin.port,
-                    ssl=self._tls if origin.is_tls else None,
-                    server_hostname=origin.host if origin.is_tls else None,
-                )
-        return connection
+            return await dial(self.origin, self._way, self._tls, lambda: UpstreamConnection(self))
 
     def take_back(self, connection: UpstreamConnection) -> None:
         """Keep a connection whose exchange has ended, if it can carry another."""
