@@ -123,7 +123,10 @@ FAULTS: list[tuple[str, str]] = [
     (OPENAI + "proxy = 'http://p:1/x'\n", "an address ends after host and port."),
     (OPENAI + "proxy = 'http://a:b@p:1'\n", "it holds a user name or password; name their variable in"),
     (OPENAI + "proxy_auth_env = 'A'\n", "line 4: proxy_auth_env of [upstreams.openai] goes with proxy only."),
-    (OPENAI + "client_key_file = 'k'\n", "client_key_file of [upstreams.openai] goes with client_cert_file only."),
+    (
+        OPENAI + "client_key_file = '/bin/sh'\n",
+        "client_key_file of [upstreams.openai] goes with client_cert_file only.",
+    ),
     (OPENAI + "ca_file = 'none.pem'\n", "line 4: ca_file of [upstreams.openai]: there is no file"),
     (OPENAI + "[[routes]]\nmodel = 'x'\n", "line 4: [[routes]] number 1 lacks targets."),
     (OPENAI + "[[routes]]\nmodel = 'x'\ntargets = []\n", "line 6: routes[1].targets is empty. Write targets = ["),

@@ -16,7 +16,7 @@ from headgate.core.settings import Settings, Timeout, Upstream
 from support.authority import Authority
 from support.client import call, request_bytes
 from support.settings import settings_for
-from support.upstream import ScriptedUpstream, answer, stream
+from support.upstream import Script, ScriptedUpstream, answer, stream
 from support.worker import WorkerProcess
 
 Start = Callable[[Settings], WorkerProcess]
@@ -201,11 +201,9 @@ def test_whole_answers_and_answers_that_fail_are_finished_as_well(
     start_worker: Start, upstream: ScriptedUpstream
 ) -> None:
     worker = start_worker(settings_for(replace(far(upstream.base_url), on_disconnect="finish")))
-    for script in (
-        [0.2, *answer(b'{"id":"x"}')],
-        [0.2, "close"],
-        [*stream(EVENTS[0], pause_s=0.2, end=False), "reset"],
-    ):
+    cut: Script = [*stream(EVENTS[0], pause_s=0.2, end=False), "reset"]
+    scripts: list[Script] = [[0.2, *answer(b'{"id":"x"}')], [0.2, "close"], cut]
+    for script in scripts:
         upstream.script(script)
         with worker.connect() as client:
             client.sendall(request_bytes())
