@@ -13,6 +13,7 @@ from uvicorn.server import ServerState
 
 from headgate.core.errors import HeadgateError, MalformedRequest
 from headgate.core.ids import monotonic_s
+from headgate.gateway.answering import Answering
 from headgate.gateway.guard import check_framing, check_sender, cors_lines
 from headgate.gateway.head import STATUS_LINES, RequestHead
 from headgate.gateway.relay import Relay
@@ -185,7 +186,7 @@ class EdgeProtocol(HttpToolsProtocol):
         if relay is not None:
             relay.has_body = True
             if relay is self._running and not relay.is_recorded:
-                relay.begin()
+                relay.body_ended()
         elif self._is_asgi:
             self._is_asgi = False
             super().on_message_complete()
@@ -224,8 +225,11 @@ class EdgeProtocol(HttpToolsProtocol):
             relay.refuse(refusal)
         elif length is not None and int(length) > self.worker.max_body_bytes:
             relay.refuse_size(int(length))
-        elif self.expect_100_continue and not relay.has_body:
-            self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        elif not relay.has_body:
+            if self.expect_100_continue:
+                self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            if relay.is_upload:
+                relay.begin_upload()
 
     def _start_asgi(self) -> None:
         if self._running is not None:
@@ -294,9 +298,18 @@ class EdgeProtocol(HttpToolsProtocol):
         self._queue.clear()
         self._reading = None
 
-    def may_answer(self, relay: Relay) -> bool:
+    def may_answer(self, relay: Answering) -> bool:
         """Whether it is the turn of ``relay`` (Client)."""
         return relay is self._running
+
+    def pause_body(self) -> None:
+        """Read no more of a body for now (Client)."""
+        self.flow.pause_reading()
+
+    def resume_body(self) -> None:
+        """Read on (Client)."""
+        if not self.transport.is_closing():
+            self.flow.resume_reading()
 
     # Endings.
 
