@@ -1,6 +1,6 @@
 """Makes the files of one version: `python -m headgate.retrieval.build JOB`, a short process of its own for each push.
 
-The job's folder has `job.json` and `chunks.jsonl`; vectors come from the versions named there, from `new.vectors`
+The job's folder has `job.json` and `chunks.jsonl`; vectors come from the versions named there, from a file of new ones
 (records of 32 bytes hash and 4 bytes per dimension), or from the built-in embedder. Numpy stays out of the control
 process this way.
 """
@@ -18,7 +18,6 @@ from headgate.retrieval.lexical import Vectors, embed, normalised
 from headgate.retrieval.model import Chunk, KbSettings, Manifest, Origin, Source, canonical, sha256_of
 
 JOB = "job.json"
-NEW_VECTORS = "new.vectors"
 HASH_BYTES = 32
 _BATCH = 512
 
@@ -34,6 +33,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     parent: str | None
     origin: Origin
     reuse: tuple[str, ...]  # manifest hashes of versions with the same embedder
+    new_vectors: str | None  # path of the file of new ones
     home: str
 
 
@@ -52,7 +52,7 @@ def main(arguments: list[str]) -> int:
 def build(folder: Path, job: Job) -> str:
     """The hash of the finished version, in its place below HOME/kb; raises HeadgateError."""
     chunks = versions.decode_chunks((folder / versions.CHUNKS).read_bytes())
-    vectors = _vectors(folder, job, chunks)
+    vectors = _vectors(job, chunks)
     made = folder / "made"
     made.mkdir(mode=0o700)
     (folder / versions.CHUNKS).rename(made / versions.CHUNKS)
@@ -79,7 +79,7 @@ def build(folder: Path, job: Job) -> str:
     return versions.put_in_place(Path(job.home), made)
 
 
-def _vectors(folder: Path, job: Job, chunks: list[Chunk]) -> Vectors:
+def _vectors(job: Job, chunks: list[Chunk]) -> Vectors:
     if job.settings.embedder.is_lexical:
         texts = [chunk.indexed for chunk in chunks]
         return np.concatenate([embed(texts[at : at + _BATCH]) for at in range(0, len(texts), _BATCH)])
@@ -87,7 +87,8 @@ def _vectors(folder: Path, job: Job, chunks: list[Chunk]) -> Vectors:
     rows: dict[str, list[int]] = {}
     for row, chunk in enumerate(chunks):
         rows.setdefault(chunk.sha256, []).append(row)
-    _take_new(folder / NEW_VECTORS, job.dimensions, rows, vectors)
+    if job.new_vectors is not None:
+        _take_new(Path(job.new_vectors), job.dimensions, rows, vectors)
     for sha256 in job.reuse:
         if rows:
             _take_old(Path(job.home), sha256, rows, vectors)

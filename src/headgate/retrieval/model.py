@@ -54,7 +54,7 @@ class KbSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Source(msgspec.Struct, frozen=True, kw_only=True):
-    """One file of a version: its path below the pushed folder, the hash of its bytes, how many chunks it became."""
+    """One file of a version: its path below the pushed folder, the hash of its text, how many chunks it became."""
 
     path: str
     sha256: str

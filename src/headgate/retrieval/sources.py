@@ -6,7 +6,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from headgate.core.errors import MalformedRequest
-from headgate.retrieval.model import MAX_DOCUMENT_BYTES, MAX_PATH_CHARS, MAX_SOURCES, MAX_TOTAL_BYTES, sha256_of
+from headgate.retrieval.model import MAX_DOCUMENT_BYTES, MAX_PATH_CHARS, MAX_SOURCES, MAX_TOTAL_BYTES, text_sha256
 
 KINDS = {
     ".md": "markdown",
@@ -28,7 +28,7 @@ class SourceText:
 
     path: str  # below the folder, with slashes
     text: str
-    sha256: str  # of its bytes
+    sha256: str  # of the text in UTF-8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,4 +124,4 @@ def _text_of(raw: bytes, name: str) -> SourceText | Skipped:
         return Skipped(path=name, reason=f"line {line} is not UTF-8 text")
     if not text.strip():
         return Skipped(path=name, reason="empty")
-    return SourceText(path=name, text=text, sha256=sha256_of(raw))
+    return SourceText(path=name, text=text, sha256=text_sha256(text))
