@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from headgate.control import api_export, api_keys, api_misc, api_prompts, api_requests, pages, pages_prompts
+from headgate.control import api_export, api_kb, api_keys, api_misc, api_prompts, api_requests, pages, pages_prompts
 from headgate.control.access import NOBODY, OPEN, Access, Principal
 from headgate.control.html import SECURITY_HEADERS, error_page
 from headgate.control.ingest import Ingest
@@ -36,6 +36,7 @@ ROUTES: tuple[ControlRoute, ...] = (
     *api_export.ROUTES,
     *api_keys.ROUTES,
     *api_prompts.ROUTES,
+    *api_kb.ROUTES,
     *api_misc.ROUTES,
     *pages.ROUTES,
     *pages_prompts.ROUTES,

@@ -4,20 +4,22 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx2
 import msgspec
 from starlette.requests import Request
 
 from headgate.control.access import given_key
-from headgate.control.state import ControlApp
 from headgate.core.errors import HeadgateError, Unavailable, UpstreamUnreachable
 from headgate.core.ids import now_us
 from headgate.core.routing import route_for
 from headgate.pricing.tokens import estimate
 from headgate.pricing.usage import Usage
 from headgate.retrieval.model import Embedder
+
+if TYPE_CHECKING:
+    from headgate.control.state import ControlApp
 
 BATCH = 64
 _TRIES = 4
@@ -54,7 +56,7 @@ _decode = msgspec.json.Decoder(_Answer).decode
 class GatewayEmbedder:
     """Calls `/v1/embeddings` of this server with the key of whoever asked."""
 
-    def __init__(self, control: ControlApp, embedder: Embedder, key: str | None, tags: Mapping[str, str]) -> None:
+    def __init__(self, control: "ControlApp", embedder: Embedder, key: str | None, tags: Mapping[str, str]) -> None:
         info = control.home.server()
         if info is None:
             raise Unavailable("No gateway serves this home, so nothing can be embedded.", hint="headgate serve")
@@ -110,7 +112,7 @@ def key_of(request: Request) -> str | None:
     return key if key is not None and key.startswith("hg_") else None
 
 
-async def query_vector(control: ControlApp, embedder: Embedder, key: str | None, query: str) -> list[float]:
+async def query_vector(control: "ControlApp", embedder: Embedder, key: str | None, query: str) -> list[float]:
     """The vector of one question; raises HeadgateError."""
     caller = GatewayEmbedder(control, embedder, key, {})
     try:
@@ -129,14 +131,14 @@ class Cost:
     is_estimate: bool
 
 
-def estimated_cost(control: ControlApp, model: str, texts: Sequence[str]) -> Cost:
+def estimated_cost(control: "ControlApp", model: str, texts: Sequence[str]) -> Cost:
     """Blocking: what embedding the texts will cost, about."""
     if not texts:
         return Cost(tokens=0, usd=Decimal(0), reason=None, is_estimate=True)
     return _cost(control, model, estimate("openai.embeddings", model, "\n".join(texts), ""), is_estimate=True)
 
 
-def counted_cost(control: ControlApp, model: str, tokens: int | None) -> Cost:
+def counted_cost(control: "ControlApp", model: str, tokens: int | None) -> Cost:
     """What embedding has cost by the tokens that the upstream counted."""
     if tokens == 0:
         return Cost(tokens=0, usd=Decimal(0), reason=None, is_estimate=False)
@@ -146,7 +148,7 @@ def counted_cost(control: ControlApp, model: str, tokens: int | None) -> Cost:
     return _cost(control, model, usage, is_estimate=False)
 
 
-def _cost(control: ControlApp, model: str, usage: Usage, *, is_estimate: bool) -> Cost:
+def _cost(control: "ControlApp", model: str, usage: Usage, *, is_estimate: bool) -> Cost:
     route = route_for(control.settings, model)
     targets = route.targets if route is not None else ()
     target = next((one for one in targets if control.settings.upstreams[one.upstream].speaks("openai")), None)

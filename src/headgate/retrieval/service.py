@@ -33,7 +33,7 @@ class Search(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     vector: list[float] | None = None  # of the query; None: built-in embedder, or keywords alone
     filter: Filter = {}
     min_score: float | None = None
-    use: list[str] = ["vectors", "keywords"]
+    use: tuple[str, ...] = ("vectors", "keywords")
 
 
 class FoundChunk(msgspec.Struct, frozen=True, kw_only=True):
