@@ -12,7 +12,7 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from headgate.control import kb_pins, prompt_push, prompt_render
+from headgate.control import kb_embed, kb_pins, prompt_push, prompt_render
 from headgate.control.access import Principal
 from headgate.control.filters import moment_us, single_values, whole_number
 from headgate.control.prompt_json import (
@@ -227,7 +227,11 @@ async def render(control: ControlApp, request: Request, who: Principal) -> Respo
     version, alias = await control.publisher.run(
         lambda: prompt_render.find(control.publisher.registry, control.settings, wanted.ref)
     )
-    rendered = await control.read(prompt_render.rendered, control, version, wanted.variables, wanted.endpoint)
+    key = kb_embed.key_of(request)
+    knowledge = await prompt_render.found_knowledge(control, version, wanted.variables, key)
+    rendered = await control.read(
+        prompt_render.rendered, control, version, wanted.variables, wanted.endpoint, knowledge
+    )
     return JSONResponse({"ref": f"{version.name}@{version.number}", "alias": alias, **value_json(rendered)})
 
 
