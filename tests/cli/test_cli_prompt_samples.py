@@ -58,10 +58,10 @@ def test_every_sample_is_production_in_the_demo_and_renders_in_every_dialect(tmp
 def test_the_demo_leaves_alone_what_exists(tmp_path: Path) -> None:
     settings = load(None, demo=True, environ={})
     database = Database.open(tmp_path)
-    assert push_missing(database, settings) == sorted(VARIABLES)
+    assert push_missing(tmp_path, database, settings) == sorted(VARIABLES)
     prompts.archive(database, "summarise", 1, who="local", archived=False)
     entries = len(history.entries(database))
-    assert push_missing(database, settings) == []
+    assert push_missing(tmp_path, database, settings) == []
     assert len(history.entries(database)) == entries
     database.close()
 
@@ -70,7 +70,7 @@ def test_a_demo_that_routes_other_models_starts_without_samples(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     database = Database.open(tmp_path)
-    assert push_missing(database, Settings()) == []
+    assert push_missing(tmp_path, database, Settings()) == []
     assert "no route for model" in caplog.text
     assert prompts.list_prompts(database) == []
     database.close()

@@ -30,6 +30,7 @@ COMMANDS = {
     "explain": Entry(target="headgate.cli.explain:explain", help="Every decision behind one answer."),
     "cost": Entry(target="headgate.cli.cost:cost", help="What was spent, by model, prompt, key, day or tag."),
     "prompt": Entry(target="headgate.cli.prompt:prompt", help="Prompts as releases: push, diff, promote, roll back."),
+    "kb": Entry(target="headgate.cli.kb:kb", help="Knowledge bases with versions: push, search, promote, impact."),
     "sql": Entry(target="headgate.cli.sql:sql", help="One read-only SELECT over the log."),
     "key": Entry(target="headgate.cli.keys:key", help="API keys: create, list, revoke, rotate."),
     "history": Entry(target="headgate.cli.history:history", help="Who changed what, when and why."),

@@ -10,7 +10,17 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from headgate.control import api_export, api_keys, api_misc, api_prompts, api_requests, pages, pages_prompts
+from headgate.control import (
+    api_export,
+    api_kb,
+    api_keys,
+    api_misc,
+    api_prompts,
+    api_requests,
+    pages,
+    pages_kb,
+    pages_prompts,
+)
 from headgate.control.access import NOBODY, OPEN, Access, Principal
 from headgate.control.html import SECURITY_HEADERS, error_page
 from headgate.control.ingest import Ingest
@@ -36,9 +46,11 @@ ROUTES: tuple[ControlRoute, ...] = (
     *api_export.ROUTES,
     *api_keys.ROUTES,
     *api_prompts.ROUTES,
+    *api_kb.ROUTES,
     *api_misc.ROUTES,
     *pages.ROUTES,
     *pages_prompts.ROUTES,
+    *pages_kb.ROUTES,
 )
 """Everything that is served; a path that is not in it is 404 for everyone."""
 

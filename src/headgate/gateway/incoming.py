@@ -1,5 +1,7 @@
 """The request half of a relay: its head and body, who sends it, what it asks for, where it may go."""
 
+from typing import TYPE_CHECKING
+
 from headgate.core.errors import HeadgateError, NotFound
 from headgate.core.ids import monotonic_ns
 from headgate.gateway.attempts import Attempts
@@ -10,6 +12,9 @@ from headgate.gateway.upload import LEAST_BYTES
 from headgate.gateway.worker import Worker
 from headgate.snapshot import KeyEntry
 from headgate.wire.endpoints import MISPLACED, MODELS, OTHER, Place
+
+if TYPE_CHECKING:
+    from headgate.gateway.knowledge import Wanted
 
 
 class Incoming:
@@ -30,6 +35,7 @@ class Incoming:
         self.body_bytes = 0
         self.resolved: bytes | None = None  # the body made of a stored prompt
         self.prompt_line = b""  # the response header that names its version
+        self.wanted: Wanted | None = None  # what must be found in a knowledge base before the body can be made
         self.has_body = False  # the whole request has arrived
 
     def fault_of_key(self) -> HeadgateError | None:
@@ -75,6 +81,8 @@ class Incoming:
             return
         if asked.calls_by_body or asked.calls_by_model or b"prompt" in head.own or b"vars" in head.own:
             self._resolve()
+        if self.wanted is not None or b"kb" in head.own:
+            self._ask_knowledge()
         if principal.models:
             check_model(principal, asked.model)
         plan = worker.plan(endpoint.dialect, asked.model)
@@ -85,9 +93,16 @@ class Incoming:
         from headgate.gateway.resolve import resolve
 
         worker = self.worker
-        self.resolved, self.prompt_line = resolve(
-            worker.library(), worker.snapshot, self.asked, self.head, self.place.endpoint.name, self.body
-        )
+        found = resolve(worker.library(), worker.snapshot, self.asked, self.head, self.place.endpoint.name, self.body)
+        self.resolved, self.prompt_line, self.wanted = found.body, found.line, found.wanted
+
+    def _ask_knowledge(self) -> None:
+        from headgate.gateway import knowledge
+
+        if b"kb" in self.head.own:
+            self.wanted = knowledge.wanted_by_header(self)
+        assert self.wanted is not None
+        knowledge.stamp(self, self.wanted)
 
     @property
     def plain_body(self) -> bytes:

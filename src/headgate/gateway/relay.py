@@ -7,6 +7,7 @@ move it on. Nothing is tried again once a byte of an answer has gone to the clie
 import asyncio
 import logging
 import ssl
+from typing import TYPE_CHECKING
 
 from headgate.core.errors import (
     HeadgateError,
@@ -30,6 +31,9 @@ from headgate.gateway.worker import UpstreamHandle, Worker
 from headgate.spool.record import Outcome, StartRecord
 from headgate.wire.endpoints import Place
 from headgate.wire.sse import UsageEventFilter
+
+if TYPE_CHECKING:
+    from headgate.gateway.knowledge import Wanted
 
 _logger = logging.getLogger("headgate.gateway")
 _NEVER = float("inf")
@@ -83,6 +87,9 @@ class Relay(Receiving):
             if self.is_list_of_models:
                 self.deadline_s = _NEVER  # it has its own
                 self._start_task(answer_models(self))
+            elif self.wanted is not None:
+                self.deadline_s = _NEVER  # it has its own
+                self._start_task(self._ground(self.wanted))
             else:
                 self._try_next()
         except HeadgateError as error:
@@ -90,6 +97,16 @@ class Relay(Receiving):
         except Exception:  # border: request. One defect must cost one request, and be seen.
             _logger.exception("request %s failed", self.asked.request_id)
             self.refuse(HeadgateError("a defect of the gateway; its log has the details.", code="internal"))
+
+    async def _ground(self, wanted: "Wanted") -> None:
+        from headgate.gateway.knowledge import ground
+
+        try:
+            await ground(self, wanted)
+            if not self.is_recorded:
+                self._try_next()
+        except HeadgateError as error:
+            self.refuse(error)
 
     # To the upstream.
 

@@ -56,6 +56,7 @@ class Supervisor:
         self._announced: ServerInfo | None = None
         self._control: Child
         self._demo: Child | None = None
+        self._retrieval: Child | None = None
         self._workers: Workers | None = None
 
     # Start.
@@ -104,6 +105,16 @@ class Supervisor:
                 "demo upstream", ("headgate.providers.demo", "--fd", str(demo_fd)), plain, (demo_fd,), tells_ready=False
             )
             self._demo.start()
+        retrieval_fd = _listen_unix(home, "retrieval")
+        self._retrieval = Child(
+            "retrieval process",
+            ("headgate.retrieval.main", "--home", str(path), "--fd", str(retrieval_fd)),
+            # One search takes about a millisecond; threads of the linear algebra would only wait for each other.
+            {**plain, "OPENBLAS_NUM_THREADS": "1"},
+            (retrieval_fd,),
+            tells_ready=False,
+        )
+        self._retrieval.start()
         control_fd = _listen_unix(home, "control")
         live = self._options.live or ("plain" if sys.stdout.isatty() else "json")
         self._control = Child(
@@ -174,7 +185,7 @@ class Supervisor:
 
     def _children(self) -> list[Child]:
         workers = [] if self._workers is None else self._workers.serving
-        return [*([self._demo] if self._demo else []), self._control, *workers]
+        return [*(child for child in (self._demo, self._retrieval) if child), self._control, *workers]
 
     def _on_stop(self, number: int, frame: FrameType | None) -> None:
         self._stops += 1
@@ -202,9 +213,14 @@ class Supervisor:
         if hasattr(self, "_control"):
             self._control.signal(signal.SIGTERM)
             self._end([self._control], _CONTROL_STOP_S)
-        if self._demo is not None:
-            self._demo.signal(signal.SIGTERM)
-            self._end([self._demo], 2.0)
+        self._end_aside()
+
+    def _end_aside(self) -> None:
+        """The processes that nothing is stored through: together, at last."""
+        aside = [child for child in (self._retrieval, self._demo) if child is not None]
+        for child in aside:
+            child.signal(signal.SIGTERM)
+        self._end(aside, 3.0)
 
     def _end(self, children: Sequence[Child], timeout_s: float) -> None:
         deadline_s = monotonic_s() + timeout_s
