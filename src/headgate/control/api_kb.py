@@ -1,10 +1,9 @@
-"""The API of knowledge bases: push in pieces, read, compare, search, move aliases, repin prompts, impact.
+"""The API of knowledge bases: read, compare, search, move aliases, repin prompts, impact.
 
 Answers are the shapes of `kb_json`: a *summary* (name, description, aliases, latest, current, protected, embedder,
-documents, chunks), a *kb* (a summary with `versions`), a *version*, a *push* (state, plan, embedded, cost, version).
+documents, chunks), a *kb* (a summary with `versions`), a *version*.
 """
 
-import asyncio
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -12,12 +11,11 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from headgate.control import kb_embed, kb_pins, kb_push, kb_search, queries
+from headgate.control import kb_embed, kb_pins, kb_search, queries
 from headgate.control.access import Principal
 from headgate.control.api_requests import chosen_filter
 from headgate.control.filters import moment_us, single_values, whole_number
-from headgate.control.kb_json import difference_json, kb_json, push_json, summary_json, version_json
-from headgate.control.kb_settings import read_kb_file
+from headgate.control.kb_json import difference_json, kb_json, summary_json, version_json
 from headgate.control.prompt_json import move_json
 from headgate.control.publish import name_of
 from headgate.control.routes import ControlRoute, JSONResponse, Parameter, read_json
@@ -25,33 +23,14 @@ from headgate.control.rows import request_json
 from headgate.control.state import ControlApp
 from headgate.core.errors import MalformedRequest, NotFound
 from headgate.core.protection import PRODUCTION, ProtectRule, rule_for
-from headgate.registry import history, kbs
+from headgate.registry import kbs
 from headgate.registry.aliases import Move, Wish
 from headgate.registry.kbs import KbVersion
 from headgate.retrieval import versions
-from headgate.retrieval.model import MAX_TOP_K, Filter, Origin
+from headgate.retrieval.model import MAX_TOP_K, Filter
 from headgate.retrieval.service import Search
 
-_MAX_PIECE_BYTES = 8 << 20
 _MOST_IMPACT = 1000
-
-
-class _Begin(msgspec.Struct, forbid_unknown_fields=True):
-    settings: str | None = None
-    file: str = "the settings"
-    message: str | None = None
-    git_commit: str | None = None
-    author: str | None = None
-    dvc: str | None = None
-
-
-class _Document(msgspec.Struct, forbid_unknown_fields=True):
-    path: str
-    text: str
-
-
-class _Documents(msgspec.Struct, forbid_unknown_fields=True):
-    documents: list[_Document]
 
 
 class _MoveAlias(msgspec.Struct, forbid_unknown_fields=True):
@@ -125,51 +104,6 @@ async def show_difference(control: ControlApp, request: Request, who: Principal)
 
     found = await control.read(compare)
     return JSONResponse({"name": kb.name, "from": sides[0].number, "to": sides[1].number, **found})
-
-
-async def begin_push(control: ControlApp, request: Request, who: Principal) -> Response:
-    """A new push, with what its settings say: `{"push_id", "include": [glob], …}`."""
-    wanted = await read_json(request, _Begin)
-    name = request.path_params["name"]
-    file = read_kb_file(name, wanted.settings, wanted.file, control.settings)
-    kept = {
-        field: None if text is None else history.kept_text(text)
-        for field, text in (("git_commit", wanted.git_commit), ("author", wanted.author), ("dvc", wanted.dvc))
-    }
-    push = control.pushes.begin(control.home.path, name, file, Origin(**kept), wanted.message, name_of(who))
-    return JSONResponse({**push_json(push), "include": file.include, "settings": file.settings})
-
-
-async def add_documents(control: ControlApp, request: Request, who: Principal) -> Response:
-    """Takes sources in; as many calls as it takes, each below 8 MB."""
-    push = _push(control, request, who)
-    wanted = await read_json(request, _Documents, _MAX_PIECE_BYTES)
-    await control.read(kb_push.add_documents, push, [(one.path, one.text) for one in wanted.documents])
-    return JSONResponse(push_json(push))
-
-
-async def plan_push(control: ControlApp, request: Request, who: Principal) -> Response:
-    """Cuts the sources and says what the push will do and cost."""
-    push = _push(control, request, who)
-    if push.state == "open":
-        await control.read(kb_push.make_plan, control, push)
-    return JSONResponse(push_json(push))
-
-
-async def run_push(control: ControlApp, request: Request, who: Principal) -> Response:
-    """Starts the work of a planned push; it goes on when the caller leaves."""
-    push = _push(control, request, who)
-    if push.plan is None:
-        raise MalformedRequest("This push has no plan yet.", hint="Ask for it first: POST …/plan")
-    if push.state == "open":
-        push.state, push.key = "running", kb_embed.key_of(request)
-        push.task = asyncio.create_task(kb_push.run(control, push))
-    return JSONResponse(push_json(push))
-
-
-async def show_push(control: ControlApp, request: Request, who: Principal) -> Response:
-    """Where a push stands."""
-    return JSONResponse(push_json(_push(control, request, who)))
 
 
 async def search(control: ControlApp, request: Request, who: Principal) -> Response:
@@ -339,26 +273,19 @@ async def _version(control: ControlApp, request: Request, ref: int | str | None)
     return kb.version(ref)
 
 
-def _push(control: ControlApp, request: Request, who: Principal) -> kb_push.Push:
-    push = control.pushes.get(request.path_params["id"])
-    if push.who != name_of(who):
-        raise NotFound("There is no such push.", code="kb_push_missing", hint="Begin it again: headgate kb push")
-    return push
-
-
 def _as_of(values: Mapping[str, str]) -> int | None:
     return moment_us(values["as_of"], "as_of") if "as_of" in values else None
 
 
-_NAME = Parameter(name="name", help="Name of the knowledge base.", where="path")
-_PUSH = Parameter(name="id", help="Id of the push.", where="path")
+NAME = Parameter(name="name", help="Name of the knowledge base.", where="path")
 _AS_OF = Parameter(name="as_of", help="As it was at this time: 24h ago, or an ISO time.")
-_TEXT = {"type": "string"}
-_MAYBE = {"type": ["string", "null"]}
+TEXT = {"type": "string"}
+MAYBE = {"type": ["string", "null"]}
 _REF = {"type": ["integer", "string"], "description": "A number, an alias, or latest."}
 
 
-def _object(required: list[str], **properties: Any) -> dict[str, Any]:
+def shape(required: list[str], **properties: Any) -> dict[str, Any]:
+    """JSON Schema of an object with these properties and no others."""
     return {"type": "object", "required": required, "additionalProperties": False, "properties": properties}
 
 
@@ -377,7 +304,7 @@ ROUTES: tuple[ControlRoute, ...] = (
         role="developer",
         handler=show_kb,
         summary="A knowledge base with its versions; with `version` the sources of that one",
-        parameters=(_NAME, Parameter(name="version", help="A number, an alias, or latest."), _AS_OF),
+        parameters=(NAME, Parameter(name="version", help="A number, an alias, or latest."), _AS_OF),
         errors=(400, 404),
     ),
     ControlRoute(
@@ -387,7 +314,7 @@ ROUTES: tuple[ControlRoute, ...] = (
         handler=show_difference,
         summary="Documents and chunks that differ between two versions",
         parameters=(
-            _NAME,
+            NAME,
             Parameter(name="from", help="Number or alias of the version before."),
             Parameter(name="to", help="Number or alias of the version after."),
         ),
@@ -395,71 +322,14 @@ ROUTES: tuple[ControlRoute, ...] = (
     ),
     ControlRoute(
         method="POST",
-        path="/api/kb/{name}/push",
-        role="developer",
-        handler=begin_push,
-        summary="Begin a push: settings and origin, then documents, a plan, and the work",
-        parameters=(_NAME,),
-        body=_object(
-            [],
-            settings={**_MAYBE, "description": "Text of kb/<name>.yaml."},
-            file=_TEXT,
-            message=_MAYBE,
-            git_commit=_MAYBE,
-            author=_MAYBE,
-            dvc=_MAYBE,
-        ),
-    ),
-    ControlRoute(
-        method="POST",
-        path="/api/kb/push/{id}/documents",
-        role="developer",
-        handler=add_documents,
-        summary="Add sources to a push",
-        parameters=(_PUSH,),
-        body=_object(
-            ["documents"],
-            documents={"type": "array", "items": _object(["path", "text"], path=_TEXT, text=_TEXT)},
-        ),
-        errors=(400, 404),
-    ),
-    ControlRoute(
-        method="POST",
-        path="/api/kb/push/{id}/plan",
-        role="developer",
-        handler=plan_push,
-        summary="What the push will do: chunks, texts to embed, and about what that costs",
-        parameters=(_PUSH,),
-        errors=(400, 404),
-    ),
-    ControlRoute(
-        method="POST",
-        path="/api/kb/push/{id}/run",
-        role="developer",
-        handler=run_push,
-        summary="Embed, index and store the version",
-        parameters=(_PUSH,),
-        errors=(400, 404),
-    ),
-    ControlRoute(
-        method="GET",
-        path="/api/kb/push/{id}",
-        role="developer",
-        handler=show_push,
-        summary="Where a push stands",
-        parameters=(_PUSH,),
-        errors=(404,),
-    ),
-    ControlRoute(
-        method="POST",
         path="/api/kb/{name}/search",
         role="app",
         handler=search,
         summary="The chunks that fit a question, by vectors and keywords",
-        parameters=(_NAME,),
-        body=_object(
+        parameters=(NAME,),
+        body=shape(
             ["query"],
-            query=_TEXT,
+            query=TEXT,
             ref={**_REF, "type": ["integer", "string", "null"]},
             top_k={"type": "integer"},
             filter={"type": "object", "description": "Metadata field to the value, or the values, it must have."},
@@ -474,8 +344,8 @@ ROUTES: tuple[ControlRoute, ...] = (
         role="developer",
         handler=move_alias,
         summary="Point an alias to a version",
-        parameters=(_NAME,),
-        body=_object(["alias", "version"], alias=_TEXT, version=_REF, reason=_MAYBE, override={"type": "boolean"}),
+        parameters=(NAME,),
+        body=shape(["alias", "version"], alias=TEXT, version=_REF, reason=MAYBE, override={"type": "boolean"}),
         errors=(400, 404),
     ),
     ControlRoute(
@@ -484,8 +354,8 @@ ROUTES: tuple[ControlRoute, ...] = (
         role="developer",
         handler=remove_alias,
         summary="End an alias",
-        parameters=(_NAME,),
-        body=_object(["alias"], alias=_TEXT, reason=_MAYBE, override={"type": "boolean"}),
+        parameters=(NAME,),
+        body=shape(["alias"], alias=TEXT, reason=MAYBE, override={"type": "boolean"}),
         errors=(400, 404),
     ),
     ControlRoute(
@@ -494,8 +364,8 @@ ROUTES: tuple[ControlRoute, ...] = (
         role="developer",
         handler=rollback,
         summary="Point an alias (production unless told) back to the version it meant before",
-        parameters=(_NAME,),
-        body=_object([], alias=_TEXT, reason=_MAYBE),
+        parameters=(NAME,),
+        body=shape([], alias=TEXT, reason=MAYBE),
         errors=(400, 404),
     ),
     ControlRoute(
@@ -504,12 +374,12 @@ ROUTES: tuple[ControlRoute, ...] = (
         role="developer",
         handler=repin,
         summary="Make next versions of prompts that read another version of this knowledge base",
-        parameters=(_NAME,),
-        body=_object(
+        parameters=(NAME,),
+        body=shape(
             ["version"],
             version=_REF,
-            prompts={"type": ["array", "null"], "items": _TEXT, "description": "Null: all."},
-            reason=_MAYBE,
+            prompts={"type": ["array", "null"], "items": TEXT, "description": "Null: all."},
+            reason=MAYBE,
         ),
         errors=(400, 404),
     ),
@@ -520,7 +390,7 @@ ROUTES: tuple[ControlRoute, ...] = (
         handler=impact,
         summary="The answers that saw a document, or any chunk of a version",
         parameters=(
-            _NAME,
+            NAME,
             Parameter(name="document", help="Path of the document below the pushed folder."),
             Parameter(name="version", help="Only this version: number, alias or latest."),
             Parameter(name="since", help="Not before: 24h ago, or an ISO time."),

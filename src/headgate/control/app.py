@@ -13,6 +13,7 @@ from starlette.routing import Route
 from headgate.control import (
     api_export,
     api_kb,
+    api_kb_push,
     api_keys,
     api_misc,
     api_prompts,
@@ -47,6 +48,7 @@ ROUTES: tuple[ControlRoute, ...] = (
     *api_keys.ROUTES,
     *api_prompts.ROUTES,
     *api_kb.ROUTES,
+    *api_kb_push.ROUTES,
     *api_misc.ROUTES,
     *pages.ROUTES,
     *pages_prompts.ROUTES,
