@@ -110,7 +110,19 @@ def push(client: "Client", found: FoundSuite) -> str:
     dataset = local_dataset(found)
     if dataset is not None:
         client.push_dataset(dataset.name, rows_jsonl(dataset).decode())
-    return str(client.push_suite(str(found.path), found.suite.text)["sha256"])
+    return str(client.push_suite(str(found.path), _with_policy(found))["sha256"])
+
+
+def _with_policy(found: FoundSuite) -> str:
+    """The suite's text, with the policy file that it names written out in it: the server has no such file."""
+    from headgate.cli.prompt_files import read_text
+    from headgate.core.protection import SHIPPED_POLICIES
+    from headgate.prompts import yaml_text
+
+    policy = found.suite.policy
+    if policy is None or policy in SHIPPED_POLICIES or "\n" in policy:
+        return found.suite.text
+    return yaml_text.write({**yaml_text.read(found.suite.text).data, "policy": read_text(found.path.parent / policy)})
 
 
 def stored_dataset(client: "Client", facts: Mapping[str, Any], split: str | None) -> "Dataset":

@@ -153,12 +153,10 @@ def _number_of(found: Mapping[str, Any], alias: str) -> int | None:
 def _of_stored(client: "Client", run: str, prompt: str | None, against: str, policy: str | None) -> dict[str, Any]:
     """The verdict about a stored run: against its own baseline, or between two systems of an imported one."""
     facts = client.eval_run(run)
-    systems = [str(one) for one in facts.get("systems") or []]
-    if len(systems) > 1 or prompt is not None:
-        known = ", ".join(systems) or str(facts.get("system"))
+    if facts.get("kind") == "import":
         if prompt is None or against == PRODUCTION:
             raise click.UsageError(
-                f"Run {run} has the systems {known}. Say which is judged: --prompt SYSTEM --against SYSTEM"
+                f"Run {run} was imported. Say which of its systems is judged: --prompt SYSTEM --against SYSTEM"
             )
         return client.gate(run, run, candidate_system=prompt, baseline_system=against, policy=policy, alias=PRODUCTION)
     baseline = facts.get("baseline_run") if against == PRODUCTION else against
@@ -213,7 +211,7 @@ def _print_next(answer: Mapping[str, Any], verdict: Mapping[str, Any]) -> None:
             f"Next: headgate prompt promote {printable(verdict.get('candidate'))}"
         )
     elif verdict.get("verdict") == "pass":
-        why = printable(answer.get("receipt_reason") or "the evidence is not the log's own, or no rule covers it")
+        why = printable(answer.get("no_receipt") or "it was not passed by every policy")
         click.echo(f"No receipt: {why}.")
 
 

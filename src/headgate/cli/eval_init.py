@@ -17,14 +17,8 @@ dataset: {dataset}
 run: {{repeat: 1, concurrency: 8}}
 budget: {{usd: 2.00}}
 scorers:
-  - {{id: answered, type: length, min_chars: 1, must_pass: true}}
-  - id: good
-    type: judge.rubric
-    judge: main
-    role: primary
-    rubric: The answer is correct, complete and to the point.
-judges:
-  main: {{prompt: judge-rubric}}
+  - {{id: answered, type: regex, pattern: '\\S', must_pass: true}}
+  - {{id: right, type: contains, role: primary}}    # the answer holds what a case has as "expected"
 """
 
 

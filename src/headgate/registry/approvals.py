@@ -8,7 +8,7 @@ from typing import Any
 from headgate.core.errors import Forbidden, MalformedRequest
 from headgate.core.ids import now_us
 from headgate.registry import history
-from headgate.registry.aliases import Target, Wish, check_alias
+from headgate.registry.targets import Target, Wish, check_alias
 
 _COLUMNS = "seq, at_us, kind, object, number, sha256, alias, who, role, reason"
 

@@ -8,8 +8,8 @@ from typing import Any
 
 from headgate.core.errors import NotFound
 from headgate.registry import history
-from headgate.registry.aliases import shown
 from headgate.registry.database import Database
+from headgate.registry.targets import shown
 
 _COLUMNS = """id, judge, number, prompt_sha256, model, rubric_sha256, scorer_type, facts, evidence_sha256, who,
               created_at_us, expires_at_us"""

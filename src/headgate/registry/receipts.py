@@ -8,8 +8,8 @@ from typing import Any
 
 from headgate.core.errors import NotFound
 from headgate.registry import history
-from headgate.registry.aliases import shown
 from headgate.registry.database import Database
+from headgate.registry.targets import shown
 
 _DECISION = """id, at_us, candidate_run, candidate_system, baseline_run, baseline_system, alias, suite, suite_sha256,
                dataset, dataset_sha256, policy, policy_sha256, verdict, grade, attempt, detail, who"""
@@ -148,7 +148,8 @@ def of_object(connection: sqlite3.Connection, kind: str, name: str) -> list[Rece
 
 
 def _attempts(connection: sqlite3.Connection, dataset_sha256: str) -> int:
-    sql = "SELECT count(*) FROM gate_decision WHERE dataset_sha256 = ?"
+    # One look may be judged by two policies: they share its time.
+    sql = "SELECT count(DISTINCT at_us || candidate_run) FROM gate_decision WHERE dataset_sha256 = ?"
     return int(connection.execute(sql, (dataset_sha256,)).fetchone()[0])
 
 

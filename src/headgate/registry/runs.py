@@ -3,14 +3,14 @@
 import json
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from headgate.core.errors import NotFound
 from headgate.core.ids import now_us
 from headgate.registry import history
-from headgate.registry.aliases import shown
 from headgate.registry.database import Database
+from headgate.registry.targets import shown
 
 Kind = Literal["eval", "log", "import"]
 Status = Literal["running", "partial", "complete"]
@@ -103,6 +103,13 @@ def create(database: Database, run: Run, cells: Sequence[StoredCell] = ()) -> No
         _insert_cells(connection, run.id, cells)
 
 
+def replace_unfinished(database: Database, old: str, run: Run) -> None:
+    """Puts another run in the place of one that was begun and holds nothing."""
+    with database.write() as connection:
+        connection.execute("DELETE FROM eval_run WHERE id = ? AND finished_at_us IS NULL", (old,))
+        _insert(connection, run)
+
+
 def unfinished(database: Database, wanted: Run) -> Run | None:
     """A run of the same person, contents and baseline that is not complete, the newest."""
     sql = f"""SELECT {_COLUMNS} FROM eval_run WHERE kind = 'eval' AND status <> 'complete' AND who = ?
@@ -178,9 +185,11 @@ def finish(database: Database, run: Run, found: Finish) -> Run:
     return _run(row)
 
 
-def store_import(database: Database, run: Run, lines: Iterable[str], results: int) -> None:
-    """Keeps imported results line by line, as read."""
+def store_import(database: Database, run: Run, lines: Iterable[str], results: int) -> Run:
+    """Keeps imported results line by line, as read; returns the run with the time it counts as finished."""
     with database.write() as connection:
+        newest = connection.execute("SELECT coalesce(max(finished_at_us), 0) FROM eval_run").fetchone()[0]
+        run = replace(run, finished_at_us=max(now_us(), newest + 1))
         _insert(connection, run)
         connection.executemany(
             "INSERT INTO imported_result VALUES (?, ?, ?)", ((run.id, seq, line) for seq, line in enumerate(lines))
@@ -192,6 +201,7 @@ def store_import(database: Database, run: Run, lines: Iterable[str], results: in
             object=f"run:{run.id}",
             detail={"name": run.name, "results": results, "result_sha256": run.result_sha256},
         )
+    return run
 
 
 def imported_lines(database: Database, run_id: str) -> list[str]:

@@ -7,8 +7,8 @@ from hashlib import sha256
 from headgate.core.errors import NotFound
 from headgate.core.ids import now_us
 from headgate.registry import history
-from headgate.registry.aliases import shown
 from headgate.registry.database import Database
+from headgate.registry.targets import shown
 
 _COLUMNS = "suite, sha256, text_sha256, text, file, prompt, who, created_at_us"
 

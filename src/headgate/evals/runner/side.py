@@ -23,6 +23,7 @@ from headgate.pricing.reasons import group_of
 
 _TAIL_LIMIT = "1000"
 _LAST_COSTS_S = 5.0
+_LOOK_S = 0.25
 _CHAT_ENDPOINTS = ("openai.chat", "anthropic.messages")
 _STOPPED: Mapping[StopReason, str] = {
     "budget": "budget",
@@ -279,18 +280,18 @@ class SideRun:
             judges.forget()
 
     async def _follow(self, after: int, answers: Purse, judges: Purse) -> None:
-        filters = {"tag.run": self.run, "purpose": "all", "limit": _TAIL_LIMIT, "wait_s": "1"}
+        filters = {"tag.run": self.run, "purpose": "all", "limit": _TAIL_LIMIT}
         while True:
             try:
                 page = await asyncio.to_thread(self.client.tail, after, filters)
             except HeadgateError:  # what cannot be asked now is asked again; reservations hold until then
-                await asyncio.sleep(1.0)
+                await asyncio.sleep(4 * _LOOK_S)
                 continue
             after = page["next"]
             for row in page["requests"]:
                 purse = answers if row.get("purpose") == "eval" else judges
                 purse.priced(str(row["request_id"]), cost_of(row))
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(_LOOK_S)
 
 
 def cost_of(row: Mapping[str, Any]) -> Decimal | None:
