@@ -1,6 +1,5 @@
 """What the commands that run suites share: starting or resuming one, carrying it out, and what its ending means."""
 
-import asyncio
 import signal
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -106,6 +105,8 @@ def known(client: "Client", suite: "Suite", facts: Mapping[str, Any], baseline_r
 
 def carry_out(client: "Client", started: Started, limits: "Limits", *, as_json: bool) -> "Ran":
     """Makes the run's calls with whoever watches; Ctrl-C and SIGTERM end it in order, and it can be gone on with."""
+    import asyncio  # not at the top: --help must not wait for it
+
     from headgate.evals.runner.side import SideRun
 
     with Watch(started.system, as_json=as_json) as watch:
@@ -123,6 +124,8 @@ def carry_out(client: "Client", started: Started, limits: "Limits", *, as_json: 
 
 
 async def _interruptible(side: "SideRun") -> "Ran":
+    import asyncio
+
     try:
         return await side.carry_out()
     finally:
@@ -133,6 +136,8 @@ async def _interruptible(side: "SideRun") -> "Ran":
 
 def _stop_on_signals(work: "Work") -> None:
     """The first signal stops in order; after it the usual handling is back, so that a second one ends at once."""
+    import asyncio
+
     loop = asyncio.get_running_loop()
 
     def stop() -> None:

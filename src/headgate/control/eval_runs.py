@@ -74,7 +74,7 @@ def start(control: ControlApp, who: Principal, wanted: StartRun) -> tuple[Run, b
         dataset=stored.name,
         dataset_number=stored.number,
         dataset_sha256=stored.sha256,
-        judges=_judges(registry, suite),
+        judges=pinned_judges(registry, suite),
         baseline_run=_baseline(registry, wanted.baseline_run, kept, stored.sha256),
         cells=count,
         totals={},
@@ -138,7 +138,7 @@ def _version(registry: Database, target: str, text: str) -> PromptVersion:
     return version
 
 
-def _judges(registry: Database, suite: Suite) -> Mapping[str, Any]:
+def pinned_judges(registry: Database, suite: Suite) -> Mapping[str, Any]:
     """Every judge by the suite's name for it, pinned to a version now."""
     found = {}
     for name, judge in suite.judges.items():

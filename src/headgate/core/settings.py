@@ -308,7 +308,7 @@ def _demo(server: Server) -> Settings:
         server=replace(server, default_upstream={dialect: "demo" for dialect in DIALECTS}),
         upstreams={"demo": upstream},
         routes=(Route(model="*", targets=(Target(upstream="demo"),)),),
-        protect=(Protect(kind="prompt"),),
+        protect=(Protect(kind="prompt", policy="starter"),),
         source="demo",
     )
 
