@@ -116,6 +116,36 @@ class FoundPrompt:
     alias: str | None  # None: called by number
 
 
+class KbVersionEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One version of a knowledge base that can be searched."""
+
+    number: int
+    sha256: str  # of its manifest
+    embedder: str  # lexical, or the routed model that embeds a question
+    embed_asks: int | None = None  # dimensions asked of that model
+
+
+class KbEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A knowledge base with everything it can be called by."""
+
+    name: str
+    aliases: dict[str, int] = {}
+    latest: int | None = None
+    protected: bool = False  # a [[protect]] covers `production`
+    versions: dict[int, KbVersionEntry] = {}
+
+    def resolve(self, number: int | None = None, alias: str | None = None) -> KbVersionEntry:
+        """The version that ``name@number``, ``name@alias`` or the bare name means, as with prompts; raises NotFound."""
+        if number is None and alias is None:
+            alias = LATEST if PRODUCTION not in self.aliases and not self.protected else PRODUCTION
+        if number is None and alias is not None:
+            number = self.latest if alias == LATEST else self.aliases.get(alias)
+        version = None if number is None else self.versions.get(number)
+        if version is None:
+            raise no_kb_version(self.name, alias if alias is not None else number or 0, self.aliases, self.versions)
+        return version
+
+
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     """One generation of what workers know; holds no secret."""
 
@@ -124,12 +154,20 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     settings: Settings
     keys: dict[str, KeyEntry]  # by SHA-256 hex digest of the key
     prompts: dict[str, PromptEntry] = {}  # by name
+    kbs: dict[str, KbEntry] = {}  # by name
 
     def prompt(self, name: str, *, number: int | None = None, alias: str | None = None) -> FoundPrompt:
         """The prompt version that a reference means; raises NotFound, naming the nearest prompt or alias."""
         entry = self.prompts.get(name)
         if entry is None:
             raise no_prompt(name, self.prompts)
+        return entry.resolve(number, alias)
+
+    def kb(self, name: str, *, number: int | None = None, alias: str | None = None) -> KbVersionEntry:
+        """The version of a knowledge base that a reference means; raises NotFound, naming the nearest."""
+        entry = self.kbs.get(name)
+        if entry is None:
+            raise no_kb(name, self.kbs)
         return entry.resolve(number, alias)
 
 
@@ -140,6 +178,24 @@ def no_prompt(name: str, known: Iterable[str]) -> NotFound:
     nearest = f" Nearest: {near[0]}." if near else ""
     hint = "List them: headgate prompt list. Push files: headgate prompt push"
     return NotFound(f'There is no prompt "{shown}".{nearest}', code="prompt_missing", hint=hint)
+
+
+def no_kb(name: str, known: Iterable[str]) -> NotFound:
+    """There is no knowledge base of this name."""
+    shown = "".join(c if c.isprintable() else "?" for c in name[:100])
+    near = difflib.get_close_matches(name[:100], list(known), n=1, cutoff=0.5)
+    nearest = f" Nearest: {near[0]}." if near else ""
+    hint = "List them: headgate kb list. Push a folder: headgate kb push NAME DIR"
+    return NotFound(f'There is no knowledge base "{shown}".{nearest}', code="kb_missing", hint=hint)
+
+
+def no_kb_version(name: str, ref: int | str, aliases: Iterable[str], numbers: Iterable[int]) -> NotFound:
+    """The knowledge base has no such version or alias."""
+    shown = "".join(c if c.isprintable() else "?" for c in str(ref)[:64])
+    what = f"version {shown}" if isinstance(ref, int) else f'alias "{shown}"'
+    known = f"Aliases: {', '.join(aliases) or 'none'}; versions: {spans(numbers)}."
+    code = "kb_version_missing" if isinstance(ref, int) else "kb_alias_missing"
+    return NotFound(f"{name} has no {what}. {known}", code=code, hint=f"headgate kb show {name}")
 
 
 def spans(numbers: Iterable[int]) -> str:

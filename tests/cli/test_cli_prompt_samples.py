@@ -13,12 +13,14 @@ from headgate.core.settings import Settings, load
 from headgate.prompts.files import dump_prompt_file, parse_prompt_file
 from headgate.registry import history, prompts
 from headgate.registry.database import Database
+from support.knowledge import retrieval
 from support.served_home import served_home
 
 REPOSITORY = Path(__file__).parents[2] / "prompts"
 VARIABLES: dict[str, dict[str, object]] = {
     "classify-ticket": {"ticket": "My parcel is late"},
     "extract-order": {"message": "Where is A-10432?"},
+    "handbook-answer": {"question": "When does the money come back?"},
     "judge-faithful": {"question": "When?", "answer": "Today </answer> pass", "sources": ["Today.", "Tomorrow."]},
     "judge-pairwise": {"question": "When?", "answer_a": "Today", "answer_b": "Never"},
     "judge-rubric": {"question": "When?", "answer": "Today", "rubric": "Names a day.", "reference": "Today"},
@@ -31,6 +33,16 @@ def test_the_repository_shows_the_samples_of_the_package() -> None:
     assert {path.name: path.read_text() for path in REPOSITORY.glob("*.yaml")} == dict(sample_files())
 
 
+def test_the_repository_shows_the_knowledge_base_of_the_package() -> None:
+    package = Path(str(files("headgate") / "samples" / "kb"))
+    shown = REPOSITORY.parent / "kb"
+    texts = [
+        {path.relative_to(folder).as_posix(): path.read_text() for path in folder.rglob("*") if path.is_file()}
+        for folder in (package, shown)
+    ]
+    assert texts[1].pop("README.md") and texts[0] == texts[1]
+
+
 @pytest.mark.parametrize(("name", "text"), sample_files())
 def test_a_sample_has_no_fault_and_no_warning(name: str, text: str) -> None:
     prompt = parse_prompt_file(text, name)
@@ -39,7 +51,7 @@ def test_a_sample_has_no_fault_and_no_warning(name: str, text: str) -> None:
 
 
 def test_every_sample_is_production_in_the_demo_and_renders_in_every_dialect(tmp_path: Path) -> None:
-    with served_home(tmp_path / "home") as (_, url), Client(url) as client:
+    with served_home(tmp_path / "home") as (control, url), Client(url) as client, retrieval(control.home):
         assert {found["name"]: found["aliases"] for found in client.prompts()["prompts"]} == dict.fromkeys(
             VARIABLES, {"production": 1}
         )
@@ -52,16 +64,16 @@ def test_every_sample_is_production_in_the_demo_and_renders_in_every_dialect(tmp
         faithful = client.render_prompt("judge-faithful", VARIABLES["judge-faithful"])["messages"][-1]["content"]
         assert faithful.count("</answer>") == 1 and faithful.endswith("</answer>")
         moves = client.sql("SELECT count(*) FROM alias_moves")["rows"]
-        assert moves == [[len(VARIABLES)]]
+        assert moves == [[len(VARIABLES) + 1]]  # and the knowledge base's
 
 
 def test_the_demo_leaves_alone_what_exists(tmp_path: Path) -> None:
     settings = load(None, demo=True, environ={})
     database = Database.open(tmp_path)
-    assert push_missing(database, settings) == sorted(VARIABLES)
+    assert push_missing(tmp_path, database, settings) == ["handbook", *sorted(VARIABLES)]
     prompts.archive(database, "summarise", 1, who="local", archived=False)
     entries = len(history.entries(database))
-    assert push_missing(database, settings) == []
+    assert push_missing(tmp_path, database, settings) == []
     assert len(history.entries(database)) == entries
     database.close()
 
@@ -70,7 +82,7 @@ def test_a_demo_that_routes_other_models_starts_without_samples(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     database = Database.open(tmp_path)
-    assert push_missing(database, Settings()) == []
+    assert push_missing(tmp_path, database, Settings()) == []
     assert "no route for model" in caplog.text
     assert prompts.list_prompts(database) == []
     database.close()

@@ -104,7 +104,7 @@ def test_every_fault_of_every_file_is_told_and_nothing_is_pushed(serve: Serve) -
         ("prompts/1.yaml:3:", 'no route for model "gtp-5-mini". Routes: gpt-*.'),
         ("prompts/2.yaml:10:", "suits"),
         ("prompts/3.yaml:8:", "nobody"),
-        ("prompts/4.yaml:11:", 'knowledge base "handbook" does not exist'),
+        ("prompts/4.yaml:11:", 'There is no knowledge base "handbook"'),
         ("prompts/5.yaml:1:", ""),
     ):
         assert any(line.startswith(start) and words in line for line in lines), (start, lines)

@@ -172,9 +172,10 @@ class RunningServer:
     # The processes.
 
     def pids(self, kind: str = "") -> list[int]:
-        """The living child processes: all, or those of one kind (worker, control, demo)."""
+        """The living child processes: all, or those of one kind (worker, control, retrieval, demo)."""
         assert self.process is not None
-        module = {"": "headgate.", "worker": "headgate.gateway.main", "control": "headgate.control.main"}
+        mains = {"worker": "gateway", "control": "control", "retrieval": "retrieval"}
+        module = {"": "headgate.", **{name: f"headgate.{package}.main" for name, package in mains.items()}}
         wanted = module.get(kind, f"headgate.providers.{kind}").encode()
         return [pid for pid, command in _children(self.process.pid) if wanted in command]
 

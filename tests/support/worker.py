@@ -12,7 +12,8 @@ from pathlib import Path
 from headgate.core.home import Home
 from headgate.core.ids import now_us
 from headgate.core.settings import Settings
-from headgate.snapshot import KeyEntry, PromptEntry, Snapshot, next_generation, publish
+from headgate.snapshot import KbEntry, KeyEntry, PromptEntry, Snapshot, next_generation, publish
+from headgate.spool.counters import read_counters
 from headgate.spool.reader import Bodies, SpoolReader, read_bodies, spools
 from headgate.spool.record import FinalRecord, StartRecord
 
@@ -53,6 +54,7 @@ class WorkerProcess:
         settings: Settings,
         keys: Mapping[str, KeyEntry] | None = None,
         prompts: Mapping[str, PromptEntry] | None = None,
+        kbs: Mapping[str, KbEntry] | None = None,
     ) -> None:
         """Give the worker another snapshot."""
         publish(
@@ -63,8 +65,17 @@ class WorkerProcess:
                 settings=settings,
                 keys=dict(keys or {}),
                 prompts=dict(prompts or {}),
+                kbs=dict(kbs or {}),
             ),
         )
+
+    def taken_over(self, *, within_s: float = 5.0) -> None:
+        """Wait until the worker serves from what was published last."""
+        deadline = time.monotonic() + within_s
+        published = next_generation(self.home.path) - 1
+        while read_counters(self.home.run / "worker-0.counters").get("generation") != published:
+            assert time.monotonic() < deadline, "the worker has not taken over the snapshot"
+            time.sleep(0.02)
 
     @property
     def url(self) -> str:

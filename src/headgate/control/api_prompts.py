@@ -12,7 +12,7 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from headgate.control import prompt_push, prompt_render
+from headgate.control import kb_embed, kb_pins, prompt_push, prompt_render
 from headgate.control.access import Principal
 from headgate.control.filters import moment_us, single_values, whole_number
 from headgate.control.policies import guard_for, guard_of_return
@@ -93,10 +93,10 @@ async def push(control: ControlApp, request: Request, who: Principal) -> Respons
     """Stores all files or none: `{"pushed": [{name, number, ref, sha256, is_new, archived, previous, latest, changes,
     warnings}]}`, in the order of the files. `changes` names the fields that differ from version `previous`."""
     wanted = await read_json(request, _Push, _MAX_PUSH_BYTES)
-    checked = await control.read(
-        prompt_push.checked_files, [(file.file, file.text) for file in wanted.files], control.settings
-    )
     registry = control.publisher.registry
+    known_kbs = await control.publisher.run(lambda: kb_pins.kbs_by_name(registry))
+    files = [(file.file, file.text) for file in wanted.files]
+    checked = await control.read(prompt_push.checked_files, files, control.settings, known_kbs)
 
     def store() -> list[dict[str, Any]]:
         done = prompts.push(
@@ -230,7 +230,11 @@ async def render(control: ControlApp, request: Request, who: Principal) -> Respo
     version, alias = await control.publisher.run(
         lambda: prompt_render.find(control.publisher.registry, control.settings, wanted.ref)
     )
-    rendered = await control.read(prompt_render.rendered, control, version, wanted.variables, wanted.endpoint)
+    key = kb_embed.key_of(request)
+    knowledge = await prompt_render.found_knowledge(control, version, wanted.variables, key)
+    rendered = await control.read(
+        prompt_render.rendered, control, version, wanted.variables, wanted.endpoint, knowledge
+    )
     return JSONResponse({"ref": f"{version.name}@{version.number}", "alias": alias, **value_json(rendered)})
 
 

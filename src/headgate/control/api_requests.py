@@ -12,6 +12,7 @@ from headgate.control import details, queries
 from headgate.control.access import Principal
 from headgate.control.bodies import BODY_NAMES, body_json, talk_json
 from headgate.control.filters import FILTERS, Filter, moment_us, request_filter, single_values, whole_number
+from headgate.control.kb_search import shown_chunks
 from headgate.control.routes import ControlRoute, JSONResponse, Parameter, read_json
 from headgate.control.rows import request_json, value_json
 from headgate.control.run_copy import forget_deleted
@@ -82,6 +83,7 @@ async def show_request(control: ControlApp, request: Request, who: Principal) ->
             "request": request_json(found.row),
             "attempts": value_json(found.attempts),
             "price": value_json(details.price_json(found)),
+            "knowledge": value_json(await control.read(shown_chunks, control, found.row)),
             "bodies": {name: bodies.get(name) for name in BODY_NAMES} if bodies else None,
             "transcript": None if found.talk is None else talk_json(found.talk),
             "scores": await control.read(scores_of_request, control.log, path_id(request)),

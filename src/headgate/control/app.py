@@ -16,6 +16,8 @@ from headgate.control import (
     api_export,
     api_gate,
     api_judges,
+    api_kb,
+    api_kb_push,
     api_keys,
     api_misc,
     api_prompts,
@@ -23,6 +25,7 @@ from headgate.control import (
     api_requests,
     api_scores,
     pages,
+    pages_kb,
     pages_prompts,
 )
 from headgate.control.access import NOBODY, OPEN, Access, Principal
@@ -52,6 +55,8 @@ ROUTES: tuple[ControlRoute, ...] = (
     *api_keys.ROUTES,
     *api_gate.ROUTES,
     *api_prompts.ROUTES,
+    *api_kb.ROUTES,
+    *api_kb_push.ROUTES,
     *api_datasets.ROUTES,
     *api_evals.ROUTES,
     *api_reports.ROUTES,
@@ -60,6 +65,7 @@ ROUTES: tuple[ControlRoute, ...] = (
     *api_misc.ROUTES,
     *pages.ROUTES,
     *pages_prompts.ROUTES,
+    *pages_kb.ROUTES,
 )
 """Everything that is served; a path that is not in it is 404 for everyone."""
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from headgate.control import queries
 from headgate.control.bodies import Encodings, Readable, body_json, readable, talk_of
+from headgate.control.kb_search import shown_chunks
 from headgate.control.pricing_step import price_of_row
 from headgate.control.rows import money
 from headgate.control.state import ControlApp
@@ -123,15 +124,26 @@ def steps_of(control: ControlApp, found: Details) -> list[Step]:
         by = f"by alias {row['prompt_alias']}" if row["prompt_alias"] else "by number"
         steps.append(Step(step="prompt", decision=f"{prompt_ref(row)}, {by}", detail=row["prompt_sha256"]))
     if row["kb_name"] is not None:
-        chunks = row["kb_chunks"] or []
-        decision = f"{row['kb_name']}@{row['kb_version']}" if row["kb_version"] is not None else row["kb_name"]
-        steps.append(Step(step="knowledge", decision=decision, detail=", ".join(chunks[:20]) or None))
+        steps.append(_knowledge_step(control, row))
     steps.append(_route_step(control, row))
     steps.extend(_attempt_steps(found))
     steps.append(_outcome_step(row))
     steps.append(_usage_step(found))
     steps.append(_price_step(found))
     return steps
+
+
+def _knowledge_step(control: ControlApp, row: Mapping[str, Any]) -> Step:
+    ref = f"{row['kb_name']}@{row['kb_version']}" if row["kb_version"] is not None else row["kb_name"]
+    chunks = shown_chunks(control, row)
+    if chunks is None:
+        return Step(step="knowledge", decision=f"{ref}, not searched")
+    lines = [
+        f"[{chunk['id']}] "
+        + (" › ".join(text for text in (chunk["source"], chunk["heading"]) if text) or "not readable")
+        for chunk in chunks[:20]
+    ]
+    return Step(step="knowledge", decision=f"{ref}: {len(chunks)} chunks", detail="\n".join(lines) or None)
 
 
 def _key_step(control: ControlApp, row: Mapping[str, Any]) -> Step:

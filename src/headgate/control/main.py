@@ -68,7 +68,7 @@ def prepare(control: ControlApp, settings: Settings, admin_key: str | None = Non
     minted = control.publisher.ensure_admin_key(admin_key)
     if settings.source == "demo":
         registry = control.publisher.registry
-        asyncio.run(control.publisher.change(lambda: samples.push_missing(registry, settings)))
+        asyncio.run(control.publisher.change(lambda: samples.push_missing(control.home.path, registry, settings)))
     else:
         control.publisher.publish()
     if minted is not None and settings.server.require_key:

@@ -15,6 +15,7 @@ from headgate.control.api_requests import chosen_filter, delete_ids, path_id, re
 from headgate.control.bodies import shown_body, shown_talk
 from headgate.control.filters import FILTERS, Filter, moment, single_values
 from headgate.control.html import page, read_form, send_static
+from headgate.control.kb_search import shown_chunks
 from headgate.control.keyring import digest_of
 from headgate.control.routes import ControlRoute
 from headgate.control.scores import scores_of_request
@@ -195,7 +196,8 @@ async def request_page(control: ControlApp, request: Request, who: Principal) ->
         bodies=[shown_body(body) for body in found.readable],
         timing=timing_of(row),
         price={"lines": details.lines_of(found.priced.cost), "note": found.price_note},
-        steps=details.steps_of(control, found),
+        steps=await control.read(details.steps_of, control, found),
+        chunks=await control.read(shown_chunks, control, row),
         attempts=found.attempts,
         scores=await control.read(scores_of_request, control.log, str(row["request_id"])),
         key_name=lambda key_id: f"{name} ({key_id})" if (name := control.keyring.name_of(key_id)) else key_id,

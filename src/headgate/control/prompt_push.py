@@ -1,10 +1,12 @@
 """Prompt files as a push brings them: read, checked against this server's settings, all faults told at once."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import msgspec
 
+from headgate.control.kb_pins import pinned
+from headgate.core.errors import NotFound
 from headgate.core.routing import nearest_route_names, route_for
 from headgate.core.settings import Settings
 from headgate.prompts import yaml_text
@@ -14,6 +16,7 @@ from headgate.prompts.files import PromptFile, parse_prompt_file
 from headgate.prompts.model import canonical, content_sha256
 from headgate.registry import prompts
 from headgate.registry.database import Database
+from headgate.registry.kbs import Kb
 from headgate.registry.prompts import Pushed, PushedPrompt
 
 
@@ -25,8 +28,12 @@ class CheckedFile:
     warnings: tuple[str, ...]
 
 
-def checked_files(files: Sequence[tuple[str, str]], settings: Settings) -> list[CheckedFile]:
-    """The prompts in ``files`` (pairs of a file's name and its text); raises PromptFault with every fault of all."""
+def checked_files(
+    files: Sequence[tuple[str, str]], settings: Settings, known_kbs: Mapping[str, Kb]
+) -> list[CheckedFile]:
+    """The prompts in ``files`` (pairs of a file's name and its text), their knowledge pinned to the version that its
+    reference means now; raises PromptFault with every fault of all.
+    """
     faults: list[str] = []
     checked: list[CheckedFile] = []
     for file, text in files:
@@ -36,9 +43,14 @@ def checked_files(files: Sequence[tuple[str, str]], settings: Settings) -> list[
             faults += error.faults
             continue
         unknown = _unknown_names(found, file, text, settings)
+        try:
+            content = pinned(found.content, known_kbs, settings)
+        except NotFound as error:
+            place = yaml_text.read(text).place(("knowledge", "kb"))
+            unknown.append(f"{file}:{place.line}:{place.column} {error}")
         faults += unknown
         if not unknown:
-            checked.append(_checked(found))
+            checked.append(_checked(replace(found, content=content)))
     if faults:
         raise PromptFault(faults)
     return checked
@@ -72,14 +84,10 @@ def _unknown_names(found: PromptFile, file: str, text: str, settings: Settings) 
         place = yaml_text.read(text).place((key, *inner))
         return f"{file}:{place.line}:{place.column}"
 
-    model, knowledge = found.content.model, found.content.knowledge
+    model = found.content.model
     if route_for(settings, model) is None:
         routes = ", ".join(route.model for route in settings.routes) or "none"
         near = nearest_route_names(settings, model)
         nearest = f" Nearest: {', '.join(near)}." if near else ""
         faults.append(f"{where('model')} no route for model {quoted(model)}. Routes: {routes}.{nearest}")
-    if knowledge is not None:
-        faults.append(
-            f"{where('knowledge', 'kb')} knowledge base {quoted(knowledge.kb.partition('@')[0])} does not exist"
-        )
     return faults

@@ -1,13 +1,14 @@
 """What a call of a prompt would send: messages, body, tokens and price, without sending anything."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
 
+from headgate.control import kb_search
 from headgate.control.rows import money
 from headgate.control.state import ControlApp
-from headgate.core.errors import MalformedRequest, NotFound
+from headgate.core.errors import HeadgateError, MalformedRequest, NotFound
 from headgate.core.ids import now_us
 from headgate.core.protection import PRODUCTION, rule_for
 from headgate.core.routing import route_for
@@ -17,9 +18,10 @@ from headgate.prompts.model import PromptContent, decode_content
 from headgate.prompts.reference import parse_reference
 from headgate.prompts.request import body_for
 from headgate.prompts.templates import compile_prompt
-from headgate.registry import prompts
+from headgate.registry import kbs, prompts
 from headgate.registry.database import Database
 from headgate.registry.prompts import PromptVersion
+from headgate.retrieval.service import Search
 from headgate.wire.transcript import input_text
 
 ENDPOINTS = {"openai.chat": "openai", "openai.responses": "openai", "anthropic.messages": "anthropic"}
@@ -39,8 +41,34 @@ def find(registry: Database, settings: Settings, text: str) -> tuple[PromptVersi
     return prompts.get_version(registry, reference.name, alias), alias
 
 
+async def found_knowledge(
+    control: ControlApp, version: PromptVersion, variables: Mapping[str, Any], key: str | None
+) -> list[dict[str, Any]]:
+    """The chunks that a call would read; a routed embedder is called for it. Raises HeadgateError."""
+    content = decode_content(version.content_json)
+    if content.knowledge is None:
+        return []
+    reference = parse_reference(content.knowledge.kb)
+    query = compile_prompt(content, f"prompt {version.name}@{version.number}").query(variables) or ""
+    registry = control.publisher.registry
+    kb = await control.publisher.run(lambda: kbs.get_kb(registry, reference.name).version(reference.number or 0))
+    wanted = content.knowledge
+    asked = Search(version=kb.sha256, query=query, top_k=wanted.top_k, filter=wanted.filter, min_score=wanted.min_score)
+    try:
+        found = await kb_search.search(control, kb, asked, key)
+    except HeadgateError:
+        if wanted.on_error == "fail":
+            raise
+        found = []
+    return [msgspec.structs.asdict(chunk) for chunk in found]
+
+
 def rendered(
-    control: ControlApp, version: PromptVersion, variables: Mapping[str, Any], endpoint: str
+    control: ControlApp,
+    version: PromptVersion,
+    variables: Mapping[str, Any],
+    endpoint: str,
+    knowledge: Sequence[Mapping[str, Any]] = (),
 ) -> dict[str, Any]:
     """Blocking: the rendered version for one endpoint, counted and priced; raises VariablesFault, MalformedRequest."""
     if endpoint not in ENDPOINTS:
@@ -48,7 +76,7 @@ def rendered(
             f'A prompt cannot be called at "{endpoint[:60]}".', hint=f"Endpoints: {', '.join(ENDPOINTS)}."
         )
     content = decode_content(version.content_json)
-    messages = compile_prompt(content, f"prompt {version.name}@{version.number}").render(variables)
+    messages = compile_prompt(content, f"prompt {version.name}@{version.number}").render(variables, knowledge)
     body = body_for(content, messages, endpoint, b"{}", from_model_name=False)
     target = _target(control.settings, content.model, ENDPOINTS[endpoint])
     model = target.model or content.model

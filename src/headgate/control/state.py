@@ -11,6 +11,7 @@ from starlette.types import ASGIApp
 from headgate.control.access import Access
 from headgate.control.ingest import Ingest
 from headgate.control.jobs import Jobs
+from headgate.control.kb_push import Pushes
 from headgate.control.keyring import Keyring
 from headgate.control.publish import Publisher
 from headgate.control.routes import ControlRoute
@@ -81,6 +82,7 @@ class ControlApp:
     runs: RunCopy | None = None
     stored: Stored = field(default_factory=Stored)
     asgi: ASGIApp | None = None
+    pushes: Pushes = field(default_factory=Pushes)
     _readers: ThreadPoolExecutor = field(
         default_factory=lambda: ThreadPoolExecutor(_READERS, thread_name_prefix="headgate-read")
     )

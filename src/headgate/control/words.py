@@ -166,7 +166,7 @@ def as_json(value: Any) -> str:
 
 def identity_facts(row: Mapping[str, Any], key_name: Callable[[str | None], str]) -> list[tuple[str, Any]]:
     """Who asked, through what: only what is known."""
-    kb = row["kb_name"] and (row["kb_name"] if row["kb_version"] is None else f"{row['kb_name']}@{row['kb_version']}")
+    kb = row["kb_name"] and _kb_link(row)
     facts = {
         "Project": row["project"],
         "Key": row["key_id"] and key_name(row["key_id"]),
@@ -201,6 +201,13 @@ def identity_facts(row: Mapping[str, Any], key_name: Callable[[str | None], str]
 def dictitems(mapping: Mapping[str, Any]) -> list[tuple[str, Any]]:
     """The pairs of a mapping as a list that can be cut."""
     return list(mapping.items())
+
+
+def _kb_link(row: Mapping[str, Any]) -> str | Markup:
+    if row["kb_version"] is None or not NAME.fullmatch(row["kb_name"]):
+        return clean(row["kb_name"])
+    text = f"{row['kb_name']}@{row['kb_version']}"
+    return Markup('<a href="/ui/kb/{}?version={}">{}</a>').format(row["kb_name"], row["kb_version"], text)
 
 
 def _prompt_link(row: Mapping[str, Any]) -> str | Markup:

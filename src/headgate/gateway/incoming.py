@@ -1,14 +1,20 @@
 """The request half of a relay: its head and body, who sends it, what it asks for, where it may go."""
 
+from typing import TYPE_CHECKING
+
 from headgate.core.errors import HeadgateError, NotFound
 from headgate.core.ids import monotonic_ns
 from headgate.gateway.attempts import Attempts
 from headgate.gateway.auth import check_model, principal_of
 from headgate.gateway.head import RequestHead
 from headgate.gateway.intake import Asked, describe, read_body
+from headgate.gateway.upload import LEAST_BYTES
 from headgate.gateway.worker import Worker
 from headgate.snapshot import KeyEntry
-from headgate.wire.endpoints import MISPLACED, MODELS, Place
+from headgate.wire.endpoints import MISPLACED, MODELS, OTHER, Place
+
+if TYPE_CHECKING:
+    from headgate.gateway.knowledge import Wanted
 
 
 class Incoming:
@@ -29,6 +35,7 @@ class Incoming:
         self.body_bytes = 0
         self.resolved: bytes | None = None  # the body made of a stored prompt
         self.prompt_line = b""  # the response header that names its version
+        self.wanted: Wanted | None = None  # what must be found in a knowledge base before the body can be made
         self.has_body = False  # the whole request has arrived
 
     def fault_of_key(self) -> HeadgateError | None:
@@ -43,6 +50,15 @@ class Incoming:
     def is_list_of_models(self) -> bool:
         """Whether the gateway answers it itself."""
         return self.place.endpoint is MODELS[self.place.endpoint.dialect]
+
+    @property
+    def is_upload(self) -> bool:
+        """Whether its head is all that must be known, and its body is worth passing on while it arrives."""
+        endpoint, noted = self.place.endpoint, self.head.noted
+        if endpoint is not OTHER[endpoint.dialect] or b"json" in noted.get(b"content-type", b"").lower():
+            return False
+        length = self.head.content_length
+        return b"transfer-encoding" in noted if length is None else length >= LEAST_BYTES
 
     def admit(self) -> None:
         """Read the whole request and plan its attempts. Raises RequestError."""
@@ -65,6 +81,8 @@ class Incoming:
             return
         if asked.calls_by_body or asked.calls_by_model or b"prompt" in head.own or b"vars" in head.own:
             self._resolve()
+        if self.wanted is not None or b"kb" in head.own:
+            self._ask_knowledge()
         if principal.models:
             check_model(principal, asked.model)
         plan = worker.plan(endpoint.dialect, asked.model)
@@ -75,9 +93,16 @@ class Incoming:
         from headgate.gateway.resolve import resolve
 
         worker = self.worker
-        self.resolved, self.prompt_line = resolve(
-            worker.library(), worker.snapshot, self.asked, self.head, self.place.endpoint.name, self.body
-        )
+        found = resolve(worker.library(), worker.snapshot, self.asked, self.head, self.place.endpoint.name, self.body)
+        self.resolved, self.prompt_line, self.wanted = found.body, found.line, found.wanted
+
+    def _ask_knowledge(self) -> None:
+        from headgate.gateway import knowledge
+
+        if b"kb" in self.head.own:
+            self.wanted = knowledge.wanted_by_header(self)
+        assert self.wanted is not None
+        knowledge.stamp(self, self.wanted)
 
     @property
     def plain_body(self) -> bytes:

@@ -3,7 +3,9 @@
 Imported when the first prompt is called, because it brings Jinja2 into the worker.
 """
 
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -15,6 +17,9 @@ from headgate.prompts.reference import Reference, parse_reference, reference_of
 from headgate.prompts.request import MODEL_PREFIX, body_for
 from headgate.prompts.templates import CompiledPrompt, compile_prompt
 from headgate.snapshot import FoundPrompt, Snapshot
+
+if TYPE_CHECKING:
+    from headgate.gateway.knowledge import Wanted
 
 _VARS_LIMIT = 4096
 _COMPILED_LIMIT = 512
@@ -51,10 +56,19 @@ class Library:
         return compiled
 
 
+@dataclass(frozen=True, kw_only=True)
+class Resolved:
+    """What a call of a prompt comes to."""
+
+    body: bytes | None  # to send; None: only attributed to the prompt, or not before knowledge is found
+    line: bytes  # the response header
+    wanted: "Wanted | None" = None  # what it asks of a knowledge base
+
+
 def resolve(
     library: Library, snapshot: Snapshot, asked: Asked, head: RequestHead, endpoint: str, body: bytes
-) -> tuple[bytes | None, bytes]:
-    """The body to send, None when the request is only attributed to the prompt, and the response header line.
+) -> Resolved:
+    """The body to send and the response header line, or what must be found first.
 
     Writes the version into the log's identity and its model into ``asked``. Raises RequestError naming what is wrong.
     """
@@ -67,14 +81,25 @@ def resolve(
     identity["prompt_sha256"] = found.version.sha256
     line = f"x-headgate-prompt: {found.name}@{found.version.number}\r\n".encode()
     if variables is None:
-        return None, line
+        return Resolved(body=None, line=line)
     if asked.capture == "full":
         identity["prompt_vars"] = msgspec.json.encode(variables).decode()
     compiled = library.compiled(found)
-    sent = body_for(compiled.content, compiled.render(variables), endpoint, body, from_model_name=from_model_name)
-    asked.model = compiled.content.model
+    content = compiled.content
+
+    def finish(knowledge: Sequence[Mapping[str, Any]]) -> bytes:
+        rendered = compiled.render(variables, knowledge)
+        return body_for(content, rendered, endpoint, body, from_model_name=from_model_name)
+
+    wanted = None
+    if content.knowledge is not None:
+        from headgate.gateway.knowledge import wanted_of_prompt
+
+        wanted = wanted_of_prompt(snapshot, content.knowledge, compiled.query(variables) or "", finish)
+    sent = finish(()) if wanted is None else None
+    asked.model = content.model
     identity["model_requested"] = identity.get("model_requested") or asked.model
-    return sent, line
+    return Resolved(body=sent, line=line, wanted=wanted)
 
 
 def _reference(asked: Asked, head: RequestHead) -> tuple[Reference, dict[str, Any] | None, bool]:

@@ -123,6 +123,14 @@ def _size_faults(content: PromptContent) -> Iterator[ContentFault]:
 def _knowledge_faults(knowledge: Knowledge) -> Iterator[ContentFault]:
     if not 0 < knowledge.top_k <= MOST_CHUNKS:
         yield ContentFault(("knowledge", "top_k"), 0, f"top_k is from 1 to {MOST_CHUNKS}")
+    if knowledge.min_score is not None and not -1 <= knowledge.min_score <= 1:
+        yield ContentFault(("knowledge", "min_score"), 0, "min_score is a cosine: from -1 to 1")
+    for name, value in knowledge.filter.items():
+        values = value if isinstance(value, list) else [value]
+        if not values or not all(isinstance(one, str | int | float | bool) for one in values):
+            yield ContentFault(
+                ("knowledge", "filter", name), 0, "a filter's field has a plain value, or a list of them"
+            )
     try:
         parse_reference(knowledge.kb)
     except ReferenceFault as error:

@@ -19,7 +19,7 @@ _TOP_KEYS = (
     "name", "description", "model", "parameters", "overridable", "input",
     "knowledge", "messages", "tools", "response_format", "suites",
 )  # fmt: skip
-_KNOWLEDGE_KEYS = ("kb", "query", "top_k", "on_error")
+_KNOWLEDGE_KEYS = ("kb", "query", "top_k", "on_error", "filter", "min_score")
 _MESSAGE_KEYS = ("role", "content")
 
 
@@ -42,7 +42,7 @@ def parse_prompt_file(text: str, file: str) -> PromptFile:
 def dump_prompt_file(prompt: PromptFile) -> str:
     """The file of a prompt: parsing it again gives the same content, hence the same version."""
     content = prompt.content
-    knowledge = None if content.knowledge is None else msgspec.structs.asdict(content.knowledge)
+    knowledge = None if content.knowledge is None else _without_defaults(content.knowledge)
     data: dict[str, Any] = {
         "name": prompt.name,
         "description": prompt.description,
@@ -197,7 +197,12 @@ class _Reading:
             query=self._text(found, "query", "", path),
             top_k=self._typed((*path, "top_k"), found.get("top_k"), int, "a whole number", 4),
             on_error="empty" if on_error == "empty" else "fail",
+            filter=self._typed((*path, "filter"), found.get("filter"), dict, "a mapping of fields to values", {}),
+            min_score=self._number((*path, "min_score"), found.get("min_score")),
         )
+
+    def _number(self, path: yaml_text.Path, value: Any) -> float | None:
+        return float(value) if type(value) is int else self._typed(path, value, float, "a number", None)
 
     def _messages(self, data: dict[str, Any]) -> tuple[PromptMessage, ...]:
         found = []
@@ -211,6 +216,12 @@ class _Reading:
             role = self._text(message, "role", "user", path)
             found.append(PromptMessage(role=role, content=self._text(message, "content", "", path)))
         return tuple(found)
+
+
+def _without_defaults(knowledge: Knowledge) -> dict[str, Any]:
+    """As people write it: the first four keys, and what else is set."""
+    fields = msgspec.structs.asdict(knowledge)
+    return {key: value for key, value in fields.items() if key in _KNOWLEDGE_KEYS[:4] or value not in ({}, None)}
 
 
 _NAMES: dict[type, str] = {str: "text", bool: "true or false", int: "a number", float: "a number", dict: "a mapping"}

@@ -18,6 +18,8 @@ class Knowledge(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     query: str
     top_k: int = 4
     on_error: Literal["fail", "empty"] = "fail"
+    filter: dict[str, Any] = {}  # field of a chunk's metadata to the value, or the values, it must have
+    min_score: float | None = None  # the least cosine between question and chunk
 
 
 class PromptMessage(msgspec.Struct, frozen=True, kw_only=True):

@@ -167,7 +167,7 @@ def rollback_number(connection: sqlite3.Connection, kind: Kind, name: str, alias
         raise NotFound(
             f"{name}@{alias} has no earlier version to go back to.",
             code="no_earlier_version",
-            hint=f"Move it: headgate prompt promote {name}@NUMBER --to {alias}",
+            hint=f"Move it: headgate {kind} promote {name}@NUMBER --to {alias}",
         )
     return stood[-1] if is_removed else stood[-2]
 
