@@ -72,9 +72,10 @@ def _text(name: str, key: str, folder: Path) -> str:
         handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
         raise NamedFileFault(f"{quoted(name)} cannot be read: {error.strerror}", key) from None
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise NamedFileFault(f"{quoted(name)} is no file", key)
     with os.fdopen(handle, "rb") as file:
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            raise NamedFileFault(f"{quoted(name)} is no file", key)
         data = file.read(MAX_NAMED_BYTES + 1)
     if len(data) > MAX_NAMED_BYTES:
         raise NamedFileFault(f"{quoted(name)} has more than {MAX_NAMED_BYTES >> 10} KB", key)

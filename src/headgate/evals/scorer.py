@@ -1,6 +1,7 @@
 """The seam of scorers: what a scorer is, and the table of names from which each is imported when it is used."""
 
 import importlib
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -167,6 +168,8 @@ def params_of(spec: ScorerSpec, kind: type[Params]) -> Params:
     try:
         return msgspec.convert(spec.params, kind)
     except msgspec.ValidationError as error:
+        if missing := re.fullmatch(r"Object missing required field `(\w+)`", str(error)):
+            raise ScorerFault(f"{missing.group(1)} is missing: {spec.type} needs it") from None
         what, _, where = str(error).partition(" - at `$.")
         key = where.rstrip("`").partition(".")[0].partition("[")[0]
         raise ScorerFault(f"{key or spec.type}: {what}", (key,) if key else ()) from None

@@ -271,25 +271,25 @@ class _Reading:
             self._fault((*path, "type"), str(error))
             return None
         params = self._params(entry, kind, path)
-        must_pass = self._flag(entry, "must_pass", path)
-        if must_pass and kind.range != (0.0, 1.0):
-            self._fault((*path, "must_pass"), f"{entry['type']} has no pass or fail; write a rule in a policy instead")
-        spec = ScorerSpec(
-            id=entry["id"],
-            type=entry["type"],
-            must_pass=must_pass,
-            role=self._one_of(entry, "role", ("primary", "guard", "info"), "guard" if must_pass else kind.role, path),
-            direction=self._one_of(entry, "direction", ("higher", "lower"), kind.direction, path),
-            judge=self._judge(entry, kind, path, judges),
-            params=params,
-        )
+        judge = self._judge(entry, kind, path, judges)
         try:
-            scorer_of(spec)
+            made = scorer_of(ScorerSpec(id=entry["id"], type=entry["type"], judge=judge, params=params))
         except ScorerFault as error:
             where = (*path, *error.path)
             is_unknown = bool(error.path) and error.path[-1] in entry and "unknown key" in str(error)
             self._fault((*where, "\0key") if is_unknown else where, str(error))
-        return spec
+            return None
+        must_pass = self._flag(entry, "must_pass", path)
+        if must_pass and made.range != (0.0, 1.0):
+            what = "give it a limit, or write a rule in a policy" if kind.role == "info" else "it compares two answers"
+            self._fault((*path, "must_pass"), f"{entry['type']} has no pass or fail as it is: {what}")
+        default_role = "guard" if must_pass else made.role
+        return msgspec.structs.replace(
+            made.spec,
+            must_pass=must_pass,
+            role=self._one_of(entry, "role", ("primary", "guard", "info"), default_role, path),
+            direction=self._one_of(entry, "direction", ("higher", "lower"), made.direction, path),
+        )
 
     def _params(self, entry: dict[str, Any], kind: type[BaseScorer], path: yaml_text.Path) -> dict[str, Any]:
         params = {key: value for key, value in entry.items() if key not in _SCORER_KEYS}

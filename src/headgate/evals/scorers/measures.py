@@ -39,7 +39,7 @@ class FinishParams(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 class _Measure(BaseScorer):
     params_type = LimitParams
     direction: Direction = "lower"
-    range = (0.0, None)
+    range: tuple[float | None, float | None] = (0.0, None)
     role = "info"
     _unit = ""
 
@@ -47,10 +47,10 @@ class _Measure(BaseScorer):
         super().__init__(spec)
         self._limit = params_of(spec, LimitParams).max
         if self._limit is not None:
-            self.direction = "higher"
+            self.direction, self.range = "higher", (0.0, 1.0)
 
     def _value(self, output: Output) -> float | None:
-        raise NotThereYet
+        raise NotImplementedError
 
     def score(self, row: Row, output: Output, baseline: Output | None, answers: Sequence[Output | None]) -> Score:
         """The value; with a limit, whether it is kept."""
@@ -60,10 +60,6 @@ class _Measure(BaseScorer):
         if self._limit is None:
             return scored(value, f"{value:g} {self._unit}")
         return scored(value <= self._limit, f"{value:g} {self._unit}, at most {self._limit:g}")
-
-
-class NotThereYet(TypeError):
-    """A measure without a value: a defect of ours."""
 
 
 class Latency(_Measure):
@@ -97,7 +93,7 @@ class Length(BaseScorer):
     """How long the answer is; with min or max, whether it is within."""
 
     params_type = LengthParams
-    range = (0.0, None)
+    range: tuple[float | None, float | None] = (0.0, None)
     role = "info"
 
     def __init__(self, spec: ScorerSpec) -> None:
@@ -105,6 +101,8 @@ class Length(BaseScorer):
         self._params = params_of(spec, LengthParams)
         if self._params.unit not in ("characters", "words"):
             raise ScorerFault("unit is characters or words", ("unit",))
+        if self._params.min is not None or self._params.max is not None:
+            self.range = (0.0, 1.0)
 
     def score(self, row: Row, output: Output, baseline: Output | None, answers: Sequence[Output | None]) -> Score:
         """The length, or 1 when it is within the bounds and 0 when not."""
