@@ -83,8 +83,9 @@ def _of_any(differences: Differences, mean: float, alpha: float) -> Bounds | Non
 
 def skew_reach(residuals: Floats, t: float) -> float:
     """By how much skewness moves the critical value t: γ(1 + 2t²)/(6√n) (Johnson 1978, Hall 1992); sign of γ."""
-    square = float(np.mean(residuals * residuals))
-    if square <= 0:
+    largest = float(np.max(np.abs(residuals)))
+    if largest == 0:
         return 0.0
-    gamma = float(np.mean(residuals**3)) / square**1.5
+    scaled = residuals / largest  # cubes of very small or large numbers leave the range of floats
+    gamma = float(np.mean(scaled**3)) / float(np.mean(scaled * scaled)) ** 1.5
     return float(gamma * (1 + 2 * t * t) / (6 * math.sqrt(len(residuals))))
