@@ -50,7 +50,7 @@ def test_every_command_shows_an_example(path: tuple[str, ...]) -> None:
 
 def test_help_lists_the_commands_that_work_and_no_others() -> None:
     listed = set(headgate.list_commands(click.Context(headgate)))
-    assert listed == {"init", "serve", "status", "doctor", "log", "explain", "cost", "prompt", "sql", "key", "history"}
+    assert listed == {"init", "serve", "status", "doctor", "log", "explain", "cost", "prompt", "kb", "sql", "key", "history"}
 
 
 @pytest.mark.parametrize(

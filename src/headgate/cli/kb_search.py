@@ -27,7 +27,13 @@ _SHOWN_CHUNKS = 20
     help="Metadata a chunk must have; the same field twice: either.",
 )
 @click.option("--min-score", type=float, metavar="COSINE", help="The least cosine between question and chunk.")
-@click.option("--use", type=click.Choice(["both", "vectors", "keywords"]), default="both", show_default=True)
+@click.option(
+    "--use",
+    type=click.Choice(["both", "vectors", "keywords"]),
+    default="both",
+    show_default=True,
+    help="Which part of the search.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON: chunks.")
 @home_option
 def search(
