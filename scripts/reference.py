@@ -33,7 +33,7 @@ RELAYED = (
     ("POST", "/v1/messages/count_tokens"),
 )
 STATUS_SET_LATER = {"method_not_allowed": 405}
-COLUMN_VIEWS = ("requests", "attempts")
+COLUMN_VIEWS = ("requests", "attempts", "scores", "eval_runs", "eval_results", "alias_moves")
 """The views that have rows in this version; the others are empty."""
 
 

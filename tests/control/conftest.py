@@ -32,6 +32,7 @@ class Served:
     def record(self, *, said: str = "Hello", answer: str = "Hi there", age_s: float = 5.0, **fields: Any) -> str:
         """Record and store one chat; returns its id."""
         at_us = now_us() - int(age_s * 1e6)
+        body = fields.pop("request_body", None)
         record = FinalRecord(
             **{
                 "request_id": uuid7(at_us),
@@ -57,16 +58,29 @@ class Served:
                 **fields,
             }
         )
-        request = json.dumps({"model": record.model_requested, "messages": [{"role": "user", "content": said}]})
+        usual = {"model": record.model_requested, "messages": [{"role": "user", "content": said}]}
+        request = json.dumps(usual if body is None else body)
         message = {"role": "assistant", "content": answer}
         response = json.dumps({"id": "c-1", "choices": [{"index": 0, "message": message, "finish_reason": "stop"}]})
-        is_kept = record.capture == "full"
+        is_kept = record.capture in ("full", "truncated")
         assert self._spool.append_final(
             record, request.encode() if is_kept else b"", b"", [response.encode()] if is_kept else []
         )
         while self.control.ingest.step():
             pass
         return record.request_id
+
+    def end_spool(self) -> None:
+        """The worker ends and another begins: what it wrote can be sealed."""
+        self.close()
+        while self.control.ingest.step():
+            pass
+        self.control.ingest.step()
+        self._spool = SpoolWriter(self.control.home.path / "spool", worker=1, segment_bytes=1 << 20)
+
+    def close(self) -> None:
+        """End the worker."""
+        self._spool.close()
 
     def key(self, role: Role = "developer", project: str = "default", **more: Any) -> str:
         """A new key, known to the application at once."""
@@ -87,6 +101,17 @@ class Served:
     ) -> httpx2.Response:
         """One request to the application."""
         return asyncio.run(self._ask(method, path, {**(headers or {}), **_key_header(key)}, body, form))
+
+    def send(self, path: str, content: bytes, content_type: str) -> httpx2.Response:
+        """A POST of bytes."""
+
+        async def sent() -> httpx2.Response:
+            assert self.control.asgi is not None
+            transport = httpx2.ASGITransport(app=self.control.asgi)
+            async with httpx2.AsyncClient(transport=transport, base_url="http://127.0.0.1:4400") as client:
+                return await client.post(path, content=content, headers={"content-type": content_type})
+
+        return asyncio.run(sent())
 
     def get(self, path: str, *, key: str | None = None) -> Any:
         """The JSON answer of a GET that must work."""
@@ -110,7 +135,7 @@ def _key_header(key: str | None) -> dict[str, str]:
 @pytest.fixture
 def serve(tmp_path: Path) -> Iterator[Callable[..., Served]]:
     """Makes an application over a fresh home; ``require_key`` and other settings as given."""
-    opened: list[tuple[ControlApp, SpoolWriter]] = []
+    opened: list[Served] = []
 
     def start(*, require_key: bool = False, hosts: Sequence[str] = (), settings: Settings = OPENAI_SETTINGS) -> Served:
         home = tmp_path / f"home{len(opened)}"
@@ -120,10 +145,10 @@ def serve(tmp_path: Path) -> Iterator[Callable[..., Served]]:
         control = build(home, replace(settings, server=server))
         control.publisher.load_keys()
         spool = SpoolWriter(home / "spool", worker=0, segment_bytes=1 << 20)
-        opened.append((control, spool))
-        return Served(control, spool)
+        opened.append(Served(control, spool))
+        return opened[-1]
 
     yield start
-    for control, spool in opened:
-        spool.close()
-        control.close()
+    for served in opened:
+        served.close()
+        served.control.close()

@@ -125,7 +125,7 @@ def test_an_empty_file_gives_the_defaults_of_the_table(tmp_path: Path) -> None:
 def test_the_templates_load(tmp_path: Path, name: str) -> None:
     text = files("headgate.cli").joinpath("templates", name).read_text(encoding="utf-8")
     settings = loaded(tmp_path, text, {"ANTHROPIC_API_KEY": "x"})
-    assert settings.protect[0].policy == "standard"
+    assert settings.protect[0].policy == {"headgate.toml": "standard", "demo.toml": "starter"}[name]
     assert settings.upstreams
 
 

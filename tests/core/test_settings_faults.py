@@ -118,7 +118,16 @@ FAULTS: list[tuple[str, str]] = [
         "[upstreams.d]\nkind = 'demo'\napi_key_env = 'A'\n",
         'line 3: api_key_env: an upstream of kind "demo" takes no key.',
     ),
-    (OPENAI + "allow_paths = ['/v1/a', 'v1/b']\n", 'line 4: "v1/b" in allow_paths must begin with /v1/.'),
+    (OPENAI + "allow_paths = ['/v1/a', 'v1/b']\n", 'line 4: "v1/b" in allow_paths must begin with /v1/, or be *.'),
+    (OPENAI + "proxy = 'https://p:1'\n", 'line 4: proxy = "https://p:1" is not allowed: a proxy is written http://'),
+    (OPENAI + "proxy = 'http://p:1/x'\n", "an address ends after host and port."),
+    (OPENAI + "proxy = 'http://a:b@p:1'\n", "it holds a user name or password; name their variable in"),
+    (OPENAI + "proxy_auth_env = 'A'\n", "line 4: proxy_auth_env of [upstreams.openai] goes with proxy only."),
+    (
+        OPENAI + "client_key_file = '/bin/sh'\n",
+        "client_key_file of [upstreams.openai] goes with client_cert_file only.",
+    ),
+    (OPENAI + "ca_file = 'none.pem'\n", "line 4: ca_file of [upstreams.openai]: there is no file"),
     (OPENAI + "[[routes]]\nmodel = 'x'\n", "line 4: [[routes]] number 1 lacks targets."),
     (OPENAI + "[[routes]]\nmodel = 'x'\ntargets = []\n", "line 6: routes[1].targets is empty. Write targets = ["),
     (

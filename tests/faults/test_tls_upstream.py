@@ -2,8 +2,6 @@
 
 import shutil
 import socket
-import ssl
-import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from headgate.core.settings import Settings, Timeout, Upstream
+from support.authority import Authority
 from support.client import call, request_bytes
 from support.server import RunningServer
 from support.settings import settings_for
@@ -19,34 +18,6 @@ from support.worker import WorkerProcess
 
 pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="no openssl command to make certificates with")
 Start = Callable[[Settings], WorkerProcess]
-
-
-class Authority:
-    """A certificate authority of our own."""
-
-    def __init__(self, directory: Path) -> None:
-        self._directory = directory
-        self.certificate = directory / "ca.pem"
-        self._key = directory / "ca.key"
-        make = ["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"]
-        self._openssl(*make, "-keyout", str(self._key), "-out", str(self.certificate), "-subj", "/CN=Test CA")
-
-    def _openssl(self, *arguments: str) -> None:
-        subprocess.run(["openssl", *arguments], check=True, capture_output=True, cwd=self._directory)
-
-    def server_context(self, name: str) -> ssl.SSLContext:
-        """TLS for a server with a certificate for ``name``, such as `IP:127.0.0.1`."""
-        stem = name.replace(":", "-")
-        key, request, certificate = (self._directory / f"{stem}.{kind}" for kind in ("key", "csr", "pem"))
-        make = ["req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
-        self._openssl(*make, "-keyout", str(key), "-out", str(request), "-subj", "/CN=server")
-        extensions = self._directory / f"{stem}.ext"
-        extensions.write_text(f"subjectAltName={name}\n")
-        sign = ["x509", "-req", "-days", "1", "-CA", str(self.certificate), "-CAkey", str(self._key), "-CAcreateserial"]
-        self._openssl(*sign, "-in", str(request), "-out", str(certificate), "-extfile", str(extensions))
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(certificate, key)
-        return context
 
 
 @pytest.fixture(scope="module")

@@ -15,9 +15,10 @@ from headgate.registry import history, kbs
 from headgate.registry.aliases import Wish
 from headgate.registry.database import Database
 from headgate.registry.kbs import NewKbVersion
+from headgate.registry.targets import Guard
 
 ME = Wish(who="key_1", role="developer")
-RULE = ProtectRule(policy="standard", approvers=0, where="headgate.toml line 3")
+RULE = Guard(rule=ProtectRule(policy="standard", approvers=0, where="headgate.toml line 3"), policy_sha256="5" * 64)
 
 
 @pytest.fixture
@@ -73,7 +74,7 @@ def test_aliases_move_under_the_rule_and_roll_back(database: Database) -> None:
     assert kbs.move_alias(database, "handbook", "production", 1, ME, None) is not None
     with pytest.raises(Forbidden) as refused:
         kbs.move_alias(database, "handbook", "production", 2, ME, RULE)
-    assert refused.value.code == "move_refused" and "headgate kb promote handbook@2" in refused.value.hint
+    assert refused.value.code == "move_refused" and "handbook@2 may not become production" in str(refused.value)
     approver = Wish(who="key_2", role="approver", reason="checked by hand", override=True)
     move = kbs.move_alias(database, "handbook", "production", "latest", approver, RULE)
     assert move is not None and (move.kind, move.to_number, move.gate) == ("kb", 2, "override")

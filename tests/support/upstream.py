@@ -69,9 +69,10 @@ class ScriptedUpstream:
     gone: threading.Event = field(default_factory=threading.Event)
     reply_with: Callable[[Seen], Script] | None = None
     tls: ssl.SSLContext | None = None
+    listener: socket.socket | None = None
 
     def __post_init__(self) -> None:
-        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener = self.listener or socket.create_server(("127.0.0.1", 0))
         self.port = int(self._listener.getsockname()[1])
         self._connections = 0
         self._open: list[socket.socket] = []
@@ -161,7 +162,36 @@ def _requests(connection: socket.socket, number: int) -> Iterator[Seen]:
             name, _, value = line.partition(b":")
             if name.strip().lower() == b"content-length":
                 length = int(value)
-        while len(data) < length:
-            data += connection.recv(65536)
-        yield Seen(head=head, body=data[:length], connection=number)
-        data = data[length:]
+            elif name.strip().lower() == b"transfer-encoding":
+                length = -1
+        if length < 0:
+            body, data = _chunked(connection, data)
+        else:
+            while len(data) < length:
+                data += connection.recv(65536)
+            body, data = data[:length], data[length:]
+        yield Seen(head=head, body=body, connection=number)
+
+
+def _chunked(connection: socket.socket, data: bytes) -> tuple[bytes, bytes]:
+    """A body in chunks, and what follows it."""
+    pieces: list[bytes] = []
+    while True:
+        while b"\r\n" not in data:
+            data += _more(connection)
+        line, _, data = data.partition(b"\r\n")
+        size = int(line, 16)
+        while len(data) < size + 2:
+            data += _more(connection)
+        assert data[size : size + 2] == b"\r\n"
+        pieces.append(data[:size])
+        data = data[size + 2 :]
+        if size == 0:
+            return b"".join(pieces), data
+
+
+def _more(connection: socket.socket) -> bytes:
+    piece = connection.recv(65536)
+    if not piece:
+        raise ConnectionError("the peer left within its body")
+    return piece

@@ -1,4 +1,4 @@
-"""``headgate init``: a commented headgate.toml, folders and a sample prompt to start from."""
+"""``headgate init``: a commented headgate.toml, folders, a sample prompt and a suite for it to start from."""
 
 import importlib.resources
 import os
@@ -16,12 +16,15 @@ FOLDERS = {
 
 SAMPLE = "support-answer.yaml"
 """The prompt to start from."""
+SAMPLE_SUITE = ("support-answer.yaml", "datasets/support-golden.jsonl")
+"""The suite to start from, and its cases."""
 
 
 @click.command("init")
 @click.argument("directory", metavar="[DIR]", type=click.Path(path_type=Path, file_okay=False), default=Path("."))
 def init(directory: Path) -> None:
-    """Write a commented headgate.toml, folders (prompts/, evals/, kb/) and a sample prompt into DIR (default: here).
+    """Write a commented headgate.toml, folders (prompts/, evals/, kb/), a sample prompt and its suite into DIR
+    (default: here).
 
     Nothing that exists is changed.
 
@@ -39,6 +42,10 @@ def init(directory: Path) -> None:
         for folder in FOLDERS:
             _make_folder(directory / folder)
         _write_new(directory / "prompts" / SAMPLE, sample.read_text(encoding="utf-8"))
+        (directory / "evals" / "datasets").mkdir(exist_ok=True)
+        for name in SAMPLE_SUITE:
+            text = (package / "samples" / "evals").joinpath(*name.split("/")).read_text(encoding="utf-8")
+            _write_new(directory / "evals" / name, text)
         _ignore_home(directory / ".gitignore")
     except OSError as error:
         raise ConfigurationError(

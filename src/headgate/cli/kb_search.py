@@ -32,7 +32,7 @@ _SHOWN_CHUNKS = 20
     type=click.Choice(["both", "vectors", "keywords"]),
     default="both",
     show_default=True,
-    help="Which part of the search.",
+    help="Which ranks count.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON: chunks.")
 @home_option

@@ -99,14 +99,14 @@ class EvaluationCalls(Wire):
         }
         return self._json("POST", f"/api/evals/runs/{_name(run)}/finish", body=body, timeout_s=STREAM_TIMEOUT_S)
 
-    def runs(
+    def eval_runs(
         self, *, suite: str | None = None, prompt: str | None = None, before: str | None = None, limit: int = 50
     ) -> dict[str, Any]:
         """Runs, newest first: ``runs`` and ``next`` (for ``before``)."""
         query = given(suite=suite, prompt=prompt, before=before, limit=str(limit))
         return self._json("GET", "/api/evals/runs", query=query)
 
-    def run(self, run: str) -> dict[str, Any]:
+    def eval_run(self, run: str) -> dict[str, Any]:
         """One run with its ``totals``, ``missing``, ``scorers`` and the gate ``decisions`` about it."""
         return self._json("GET", f"/api/evals/runs/{_name(run)}")
 
@@ -114,19 +114,23 @@ class EvaluationCalls(Wire):
         """The results of a run in the neutral form, JSON Lines; the same run gives the same bytes."""
         return self._stream(f"/api/evals/runs/{_name(run)}/results")
 
+    def run_report(self, run: str, against: str | None = None) -> Iterator[bytes]:
+        """The report of a run as JSON, compared with another run; the same runs give the same bytes."""
+        return self._stream(f"/api/evals/runs/{_name(run)}/report", given(against=against))
+
     def run_cells(self, run: str, *, after: int = 0, limit: int = 200) -> dict[str, Any]:
         """Cells of a run in order: ``cells`` (item, repeat, request_id, output, scores with reasons), ``next``."""
         query = {"after": str(after), "limit": str(limit)}
         return self._json("GET", f"/api/evals/runs/{_name(run)}/cells", query=query)
 
-    def import_results(self, lines: Iterable[bytes], file: str = "results.jsonl") -> dict[str, Any]:
+    def import_results(self, lines: bytes | Iterable[bytes], file: str = "results.jsonl") -> dict[str, Any]:
         """Stores results in the neutral form (64 MB at most): ``runs``, each with ``run``, ``name``, ``systems`` and
         ``rows``."""
         return self._json(
             "POST",
             "/api/evals/import",
             query={"file": file},
-            content=b"".join(line if line.endswith(b"\n") else line + b"\n" for line in lines),
+            content=lines if isinstance(lines, bytes) else b"".join(line.rstrip(b"\n") + b"\n" for line in lines),
             content_type="application/x-ndjson",
             timeout_s=STREAM_TIMEOUT_S,
         )
@@ -192,7 +196,7 @@ class EvaluationCalls(Wire):
         body = {"version": version, "alias": alias, "reason": reason}
         return self._json("POST", f"/api/prompts/{_name(name)}/approve", body=body)
 
-    def start_try(
+    def try_prompt(
         self,
         prompt: str,
         *,
@@ -208,7 +212,7 @@ class EvaluationCalls(Wire):
 
     # -- judges and scores ---------------------------------------------------------------------------------------
 
-    def create_judge_card(self, card: Mapping[str, Any]) -> dict[str, Any]:
+    def push_judge_card(self, card: Mapping[str, Any]) -> dict[str, Any]:
         """Calibrates a judge on logged judge requests and human labels: ``card``."""
         return self._json("POST", "/api/judges/cards", body=dict(card), timeout_s=STREAM_TIMEOUT_S)
 

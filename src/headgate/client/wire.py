@@ -62,6 +62,7 @@ class Wire:
         timeout_s: float = 60.0,
     ) -> None:
         self.url = base_url_of(url)
+        self.api_key = api_key
         headers = {"user-agent": "headgate-client", "accept": "application/json"}
         if api_key:
             headers["x-headgate-key"] = api_key

@@ -16,16 +16,18 @@ from headgate.control.access import Principal
 from headgate.control.api_requests import chosen_filter
 from headgate.control.filters import moment_us, single_values, whole_number
 from headgate.control.kb_json import difference_json, kb_json, summary_json, version_json
+from headgate.control.policies import guard_for
 from headgate.control.prompt_json import move_json
 from headgate.control.publish import name_of
 from headgate.control.routes import ControlRoute, JSONResponse, Parameter, read_json
 from headgate.control.rows import request_json
 from headgate.control.state import ControlApp
 from headgate.core.errors import MalformedRequest, NotFound
-from headgate.core.protection import PRODUCTION, ProtectRule, rule_for
+from headgate.core.protection import PRODUCTION, rule_for
 from headgate.registry import kbs
 from headgate.registry.aliases import Move, Wish
 from headgate.registry.kbs import KbVersion
+from headgate.registry.targets import Guard
 from headgate.retrieval import versions
 from headgate.retrieval.model import MAX_TOP_K, Filter
 from headgate.retrieval.service import Search
@@ -168,13 +170,13 @@ async def rollback(control: ControlApp, request: Request, who: Principal) -> Res
 
 
 async def changed_alias(
-    control: ControlApp, name: str, alias: str, change: Callable[[str, str, ProtectRule | None], Move | None]
+    control: ControlApp, name: str, alias: str, change: Callable[[str, str, Guard | None], Move | None]
 ) -> JSONResponse:
     """Runs a change of one alias under the rule that covers it."""
-    rule, registry = rule_for(control.settings, "kb", name, alias), control.publisher.registry
+    guard, registry = guard_for(control.settings, "kb", name, alias), control.publisher.registry
 
     def run() -> tuple[Move | None, Mapping[str, int], list[kb_pins.Pin]]:
-        move = change(name, alias, rule)
+        move = change(name, alias, guard)
         return move, kbs.get_kb(registry, name).aliases, kb_pins.pins_of(registry, control.settings, name)
 
     move, aliases, pins = await control.publisher.change(run)

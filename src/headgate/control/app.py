@@ -11,13 +11,19 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from headgate.control import (
+    api_datasets,
+    api_evals,
     api_export,
+    api_gate,
+    api_judges,
     api_kb,
     api_kb_push,
     api_keys,
     api_misc,
     api_prompts,
+    api_reports,
     api_requests,
+    api_scores,
     pages,
     pages_kb,
     pages_prompts,
@@ -31,6 +37,7 @@ from headgate.control.moves import MoveCopy
 from headgate.control.pricing_step import pricer
 from headgate.control.publish import Publisher
 from headgate.control.routes import ControlRoute, error_response
+from headgate.control.run_copy import RunCopy, forget_expired
 from headgate.control.session import Sessions
 from headgate.control.state import ControlApp, Stored
 from headgate.core.errors import HeadgateError, KeyRefused, NotFound
@@ -46,9 +53,15 @@ ROUTES: tuple[ControlRoute, ...] = (
     *api_requests.ROUTES,
     *api_export.ROUTES,
     *api_keys.ROUTES,
+    *api_gate.ROUTES,
     *api_prompts.ROUTES,
     *api_kb.ROUTES,
     *api_kb_push.ROUTES,
+    *api_datasets.ROUTES,
+    *api_evals.ROUTES,
+    *api_reports.ROUTES,
+    *api_scores.ROUTES,
+    *api_judges.ROUTES,
     *api_misc.ROUTES,
     *pages.ROUTES,
     *pages_prompts.ROUTES,
@@ -78,6 +91,8 @@ def build(
     catalog = Catalog(settings.prices)
     moves = MoveCopy(opened_log, opened_registry)
     moves.bring_up_to_date()
+    finished = RunCopy(opened_log, opened_registry)
+    finished.bring_up_to_date()
 
     def announce(rows: Sequence[RequestRow]) -> None:
         stored.announce(rows)
@@ -97,7 +112,14 @@ def build(
         access=Access(settings.server, keyring, sessions),
         started_at_us=now_us(),
         routes=ROUTES,
-        jobs=Jobs(home, opened_log, ingest, lambda: settings.log),
+        jobs=Jobs(
+            home,
+            opened_log,
+            ingest,
+            lambda: settings.log,
+            after_retention=lambda: forget_expired(opened_log, opened_registry),
+        ),
+        runs=finished,
         stored=stored,
     )
     control.asgi = asgi(control)

@@ -71,7 +71,7 @@ class FinishRun(msgspec.Struct, forbid_unknown_fields=True):
 
     request_ids: list[str] = []
     own_scores: list[OwnScore] = []
-    stopped: Literal["budget", "interrupted"] | None = None
+    stopped: Literal["budget", "wall", "interrupted", "upstream"] | None = None
 
 
 class Gate(msgspec.Struct, forbid_unknown_fields=True):

@@ -12,6 +12,7 @@ from headgate.control.filters import single_values
 from headgate.control.html import page, read_form
 from headgate.control.kb_embed import key_of
 from headgate.control.kb_json import difference_json
+from headgate.control.policies import guard_for
 from headgate.control.publish import name_of
 from headgate.control.routes import ControlRoute
 from headgate.control.state import ControlApp
@@ -85,9 +86,10 @@ async def move_page(control: ControlApp, request: Request, who: Principal) -> Re
     """The form that points an alias to a version."""
     fields = await read_form(control, request, who)
     name, alias = request.path_params["name"], fields.get("alias", "").strip()
-    rule, wish, registry = rule_for(control.settings, "kb", name, alias), _wish(fields, who), control.publisher.registry
+    wish, registry = _wish(fields, who), control.publisher.registry
+    guard = guard_for(control.settings, "kb", name, alias)
     version = fields.get("version", "")
-    await control.publisher.change(lambda: kbs.move_alias(registry, name, alias, version, wish, rule))
+    await control.publisher.change(lambda: kbs.move_alias(registry, name, alias, version, wish, guard))
     return RedirectResponse(f"/ui/kb/{name}", status_code=303)
 
 
@@ -95,8 +97,9 @@ async def rollback_page(control: ControlApp, request: Request, who: Principal) -
     """The form that points an alias back to what it meant before."""
     fields = await read_form(control, request, who)
     name, alias = request.path_params["name"], fields.get("alias", PRODUCTION)
-    rule, wish, registry = rule_for(control.settings, "kb", name, alias), _wish(fields, who), control.publisher.registry
-    await control.publisher.change(lambda: kbs.rollback(registry, name, alias, wish, rule))
+    wish, registry = _wish(fields, who), control.publisher.registry
+    guard = guard_for(control.settings, "kb", name, alias)
+    await control.publisher.change(lambda: kbs.rollback(registry, name, alias, wish, guard))
     return RedirectResponse(f"/ui/kb/{name}", status_code=303)
 
 

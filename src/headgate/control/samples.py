@@ -7,9 +7,10 @@ from pathlib import Path
 from headgate.control import kb_build, kb_pins
 from headgate.control.kb_build import Making
 from headgate.control.kb_settings import read_kb_file
+from headgate.control.policies import guard_of_return
 from headgate.control.prompt_push import checked_files
 from headgate.core.errors import HeadgateError
-from headgate.core.protection import PRODUCTION, rule_for
+from headgate.core.protection import PRODUCTION
 from headgate.core.settings import Settings
 from headgate.registry import kbs, prompts
 from headgate.registry.aliases import Wish
@@ -55,8 +56,8 @@ def _push_kb(home: Path, registry: Database, settings: Settings) -> list[str]:
     version, _ = kb_build.register(
         registry, home, making, sha256, description=file.description, message=MESSAGE, who=WHO
     )
-    rule = rule_for(settings, "kb", KB, PRODUCTION)
-    kbs.move_alias(registry, KB, PRODUCTION, version.number, _wish(), rule)
+    guard = guard_of_return(settings, "kb", KB, PRODUCTION)
+    kbs.move_alias(registry, KB, PRODUCTION, version.number, _wish(), guard)
     return [KB]
 
 
@@ -67,8 +68,8 @@ def _push_prompts(registry: Database, settings: Settings) -> list[str]:
     if not missing:
         return []
     for one in prompts.push(registry, missing, who=WHO, message=MESSAGE):
-        rule = rule_for(settings, "prompt", one.name, PRODUCTION)
-        prompts.move_alias(registry, one.name, PRODUCTION, one.number, _wish(), rule)
+        guard = guard_of_return(settings, "prompt", one.name, PRODUCTION)
+        prompts.move_alias(registry, one.name, PRODUCTION, one.number, _wish(), guard)
     return [one.name for one in missing]
 
 

@@ -56,6 +56,16 @@ def fault_of_base_url(url: str) -> str | None:
     return None
 
 
+def fault_of_proxy(url: str) -> str | None:
+    """What is wrong with the address of a proxy."""
+    parts = _split(url)
+    if parts is None or parts.scheme != "http" or not parts.hostname or fault_of_host(parts.hostname):
+        return "a proxy is written http://proxy.corp:3128"
+    if "@" in parts.netloc:
+        return "it holds a user name or password; name their variable in proxy_auth_env"
+    return "an address ends after host and port" if parts.path.strip("/") or "?" in url or "#" in url else None
+
+
 def origin_of(url: str) -> tuple[str, str, int]:
     """Scheme, host in lower case, and port of a checked URL."""
     parts = urlsplit(url)

@@ -28,6 +28,7 @@ class ServerInfo:
     started_at_us: int
     version: str
     is_stopping: bool = False
+    restarts: int = 0  # how often its workers were all replaced
 
 
 class Home:

@@ -63,6 +63,7 @@ __all__ = [
     "environment",
     "load",
     "nearest_route_names",
+    "proxy_secret_of",
     "route_for",
     "secret_of",
     "secret_source",
@@ -131,6 +132,14 @@ def secret_of(upstream: Upstream, environ: Mapping[str, str] | None = None) -> s
     return None
 
 
+def proxy_secret_of(upstream: Upstream, environ: Mapping[str, str] | None = None) -> str | None:
+    """USER:PASSWORD for the proxy of ``upstream``; None: it asks for none. Raises ConfigurationError."""
+    if upstream.proxy_auth_env is None:
+        return None
+    env = environment() if environ is None else environ
+    return _clean(env.get(upstream.proxy_auth_env, ""), upstream.proxy_auth_env)
+
+
 def secret_source(upstream: Upstream) -> str:
     """Where the key of ``upstream`` comes from, for people: ``OPENAI_API_KEY``, a file, the caller, or none."""
     if upstream.kind == "demo":
@@ -164,7 +173,8 @@ def child_environment(
 ) -> dict[str, str]:
     """The environment for a child process: the upstreams' secrets only for those that call upstreams (workers)."""
     env = environment() if environ is None else environ
-    needed = {u.api_key_env for u in settings.upstreams.values() if u.auth == "stored"} if with_secrets else set()
+    upstreams = settings.upstreams.values() if with_secrets else ()
+    needed = {u.api_key_env for u in upstreams if u.auth == "stored"} | {u.proxy_auth_env for u in upstreams}
     return {name: value for name, value in env.items() if name in needed or not _SECRET_NAME.fullmatch(name.upper())}
 
 
@@ -298,7 +308,7 @@ def _demo(server: Server) -> Settings:
         server=replace(server, default_upstream={dialect: "demo" for dialect in DIALECTS}),
         upstreams={"demo": upstream},
         routes=(Route(model="*", targets=(Target(upstream="demo"),)),),
-        protect=(Protect(kind="prompt"),),
+        protect=(Protect(kind="prompt", policy="starter"),),
         source="demo",
     )
 

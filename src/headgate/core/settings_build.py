@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from headgate.core.addresses import fault_of_base_url, fault_of_host, fault_of_origin
+from headgate.core.addresses import fault_of_base_url, fault_of_host, fault_of_origin, fault_of_proxy
 from headgate.core.known_providers import is_provider_name, known_provider, provider_id
+from headgate.core.protection import SHIPPED_POLICIES
 from headgate.core.routing import matches
 from headgate.core.secret_shapes import looks_like_secret, shown
 from headgate.core.settings_file import NAME, SECRET_ADVICE, ConfigFile, nearest
@@ -122,10 +123,17 @@ def protect_of(file: ConfigFile) -> tuple[Protect, ...]:
     """[[protect]]."""
     found = file.tables(file.data.get("protect", []), ("protect",), "protect[]", MAX_ROUTES)
     return tuple(
-        Protect(**values, where=file.where("protect", number))
+        Protect(**values, policy_file=_policy_file(file, values["policy"]), where=file.where("protect", number))
         for number, values in enumerate(found)
         if values["kind"] is not None
     )
+
+
+def _policy_file(file: ConfigFile, policy: str | None) -> str | None:
+    """Where the policy is, when it is none that ships; what is in it is read when it is needed."""
+    if policy is None or policy in SHIPPED_POLICIES:
+        return None
+    return str((file.directory / Path(policy).expanduser()).absolute())
 
 
 def default_upstreams(file: ConfigFile, server: Server, upstreams: Mapping[str, Upstream]) -> dict[str, str]:
@@ -194,9 +202,12 @@ def _upstream(file: ConfigFile, name: str, data: Mapping[str, Any]) -> Upstream:
     values["auth_header"] = values["auth_header"].lower()
     if values["api_key_file"] is not None:
         values["api_key_file"] = str(file.directory / Path(values["api_key_file"]).expanduser())
+    _check_way(file, path, values)
     for number, allowed in enumerate(values["allow_paths"]):
-        if not allowed.startswith("/"):
-            file.fault((*path, "allow_paths", number), f"{shown(allowed)} in allow_paths must begin with /v1/.")
+        if allowed != "*" and not allowed.startswith("/"):
+            file.fault(
+                (*path, "allow_paths", number), f"{shown(allowed)} in allow_paths must begin with /v1/, or be *."
+            )
     return Upstream(name=name, **values)
 
 
@@ -232,6 +243,25 @@ def _headers(file: ConfigFile, path: tuple[str, str], headers: Mapping[str, str]
         elif not value.isascii():
             file.fault(place, f"headers.{name} = {shown(value)} is not allowed. Allowed: printable ASCII.")
     return {name.lower(): value for name, value in headers.items()}
+
+
+def _check_way(file: ConfigFile, path: tuple[str, str], values: dict[str, Any]) -> None:
+    """proxy, ca_file and the client's certificate."""
+    proxy, env = values["proxy"], values["proxy_auth_env"]
+    if proxy is not None and (fault := fault_of_proxy(proxy)):
+        file.fault((*path, "proxy"), f"proxy = {shown(proxy)} is not allowed: {fault}.")
+    if env is not None and (looks_like_secret(env) or not _ENV_NAME.fullmatch(env)):
+        kind = "holds a secret" if looks_like_secret(env) else f"{shown(env)} is not the name of a variable"
+        file.fault((*path, "proxy_auth_env"), f"proxy_auth_env of [upstreams.{path[1]}]: {kind}. {SECRET_ADVICE}")
+    for key, needed in (("proxy_auth_env", "proxy"), ("client_key_file", "client_cert_file")):
+        if values[key] is not None and values[needed] is None:
+            file.fault((*path, key), f"{key} of [upstreams.{path[1]}] goes with {needed} only.")
+    for key in ("ca_file", "client_cert_file", "client_key_file"):
+        if values[key] is None:
+            continue
+        values[key] = str(file.directory / Path(values[key]).expanduser())
+        if not Path(values[key]).is_file():
+            file.fault((*path, key), f"{key} of [upstreams.{path[1]}]: there is no file {shown(values[key])}.")
 
 
 def _check_auth(file: ConfigFile, path: tuple[str, str], values: Mapping[str, Any]) -> None:

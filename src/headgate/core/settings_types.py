@@ -76,6 +76,12 @@ class Upstream:
     timeout: Timeout = Timeout()
     allow_paths: tuple[str, ...] = ()
     usage: Literal["inject", "observe"] = "inject"
+    on_disconnect: Literal["stop", "finish"] = "stop"
+    proxy: str | None = None
+    proxy_auth_env: str | None = None
+    ca_file: str | None = None  # absolute, like the next two
+    client_cert_file: str | None = None
+    client_key_file: str | None = None
 
     @property
     def dialects(self) -> tuple[Dialect, ...]:
@@ -130,7 +136,8 @@ class Protect:
     kind: Literal["prompt", "kb", "model"]
     name: str = "*"
     alias: str = "production"
-    policy: str = "standard"
+    policy: str = "standard"  # one of core/protection.py's SHIPPED_POLICIES, or a file as written
+    policy_file: str | None = None  # absolute; None: it ships
     approvers: int = 0
     where: str = field(default="built in", compare=False)  # file and line
 

@@ -1,8 +1,13 @@
 """The rules a version must satisfy: policy files, checked by line, and the three that ship."""
 
+from importlib.resources import files
 from typing import Literal
 
 import msgspec
+
+from headgate.evals.faults import PolicyFault
+
+SHIPPED = ("starter", "standard", "strict")
 
 Grade = Literal["A", "B", "C"]
 """How much a receipt under a policy is worth; A is the most."""
@@ -82,3 +87,18 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     approvals: int = 0
     suites: tuple[str, ...] = ()
     receipt_expires_s: float | None = None
+
+
+def load_policy(text: str, file: str) -> Policy:
+    """The policy that a file holds, named by it or else by ``file``; PolicyFault has each fault as `file:line what`."""
+    from headgate.evals.policy_file import read_policy
+
+    return read_policy(text, file)
+
+
+def shipped_policy(name: str) -> Policy:
+    """One of the three that ship: starter, standard, strict. Raises PolicyFault for another name."""
+    folder = files("headgate.evals") / "policies"
+    if name not in SHIPPED:
+        raise PolicyFault([f'there is no policy "{name[:60]}"; there are {", ".join(SHIPPED)}, or name a file'])
+    return load_policy((folder / f"{name}.yaml").read_text(encoding="utf-8"), name)

@@ -1,7 +1,7 @@
 """The seam of scorers: what a scorer is, and the table of names from which each is imported when it is used."""
 
 import importlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, Literal, Protocol, TypeVar, cast
@@ -107,6 +107,16 @@ class Scorer(Protocol):
         """The judgement; ``answers`` belong to `asks`, None where the call failed."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class NamedFile:
+    """A parameter that may name a file beside the suite: its content goes ``into`` another (or the same) parameter."""
+
+    into: str
+    kind: Literal["text", "mapping"] = "text"
+    is_kept: bool = False
+    """Whether the name stays in the suite beside the content."""
+
+
 class NoParams(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """No parameters."""
 
@@ -115,6 +125,7 @@ class BaseScorer:
     """What built-in scorers share. A scorer needs no calls unless it says so; ``spec`` is its entry in the suite."""
 
     params_type: type[msgspec.Struct] = NoParams
+    named_files: Mapping[str, NamedFile] = {}
     version: int = 1
     direction: Direction = "higher"
     range: tuple[float | None, float | None] = (0.0, 1.0)
@@ -180,7 +191,39 @@ def _loaded(target: str) -> type[BaseScorer]:
 def scorer_of(spec: ScorerSpec) -> Scorer:
     """The scorer of a suite's entry, ready to use; ScorerFault when its parameters do not fit."""
     made = scorer_class(spec.type)(spec)
-    return cast(Scorer, made)
+    return cast(Scorer, made)  # BaseScorer leaves `score` to each type; the conformance kit holds them to it
 
 
-SCORERS: dict[str, ScorerEntry] = {}
+_TEXTS = "headgate.evals.scorers.texts"
+_STRUCTURES = "headgate.evals.scorers.structures"
+_MEASURES = "headgate.evals.scorers.measures"
+_JUDGES = "headgate.evals.scorers.judges"
+SCORERS: dict[str, ScorerEntry] = {
+    "exact": ScorerEntry(target=f"{_TEXTS}:Exact", about="The answer is the expected text."),
+    "iequals": ScorerEntry(target=f"{_TEXTS}:Iequals", about="The answer is the expected text, whatever its case."),
+    "contains": ScorerEntry(target=f"{_TEXTS}:ContainsAll", about="The answer holds every expected text."),
+    "contains_any": ScorerEntry(target=f"{_TEXTS}:ContainsAny", about="The answer holds one of the expected texts."),
+    "not_contains": ScorerEntry(target=f"{_TEXTS}:NotContains", about="The answer holds none of the expected texts."),
+    "regex": ScorerEntry(target=f"{_TEXTS}:Regex", about="The answer matches a pattern, or does not."),
+    "choice": ScorerEntry(target=f"{_TEXTS}:Choice", about="The answer names the expected one of listed choices."),
+    "json_schema": ScorerEntry(target=f"{_STRUCTURES}:JsonSchema", about="The answer is JSON that fits a schema."),
+    "json_match": ScorerEntry(target=f"{_STRUCTURES}:JsonMatch", about="The answer is the expected JSON value."),
+    "numeric": ScorerEntry(target=f"{_STRUCTURES}:Numeric", about="The answer's last number is the expected one."),
+    "edit_distance": ScorerEntry(target=f"{_STRUCTURES}:EditDistance", about="How alike answer and expected text are."),
+    "tool_calls": ScorerEntry(target=f"{_STRUCTURES}:ToolCalls", about="The answer calls the expected tools."),
+    "refusal": ScorerEntry(target=f"{_STRUCTURES}:Refusal", about="The answer is no refusal."),
+    "answered": ScorerEntry(target=f"{_MEASURES}:Answered", about="The answer is not empty."),
+    "finish_reason": ScorerEntry(target=f"{_MEASURES}:FinishReason", about="The answer came to its own end."),
+    "length": ScorerEntry(target=f"{_MEASURES}:Length", about="How long the answer is, or whether within bounds."),
+    "latency": ScorerEntry(target=f"{_MEASURES}:Latency", about="Milliseconds from request to last byte."),
+    "cost": ScorerEntry(target=f"{_MEASURES}:Cost", about="US dollars, as the log priced the call."),
+    "tokens": ScorerEntry(target=f"{_MEASURES}:Tokens", about="Tokens that the model wrote."),
+    "judge.rubric": ScorerEntry(target=f"{_JUDGES}:Rubric", about="A judge says whether it meets a rubric."),
+    "judge.reference": ScorerEntry(target=f"{_JUDGES}:Reference", about="A judge says whether it is what is expected."),
+    "judge.faithfulness": ScorerEntry(
+        target=f"{_JUDGES}:Faithfulness", about="A judge says whether the row's context supports every claim."
+    ),
+    "judge.pairwise": ScorerEntry(
+        target=f"{_JUDGES}:Pairwise", about="A judge picks the better of two, in both orders."
+    ),
+}

@@ -2,11 +2,13 @@
 
 from collections.abc import Mapping
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from headgate.evals.canonical import digest
+from headgate.evals.dataset import Row
 from headgate.evals.faults import SuiteFault
 from headgate.evals.scorer import Scorer, ScorerSpec, scorer_of
 
@@ -18,6 +20,8 @@ __all__ = [
     "Suite",
     "SuiteFault",
     "Target",
+    "cluster_of",
+    "load_suite",
     "scorers_of",
 ]
 
@@ -100,3 +104,22 @@ class Suite(msgspec.Struct, frozen=True, kw_only=True):
 def scorers_of(suite: Suite) -> list[Scorer]:
     """The scorers of a suite, in its order, ready to use."""
     return [scorer_of(spec) for spec in suite.scorers]
+
+
+def cluster_of(suite: Suite, row: Row) -> str | None:
+    """The cluster that a row belongs to: the tag that ``cluster_by`` names, else the row's own."""
+    by = suite.run.cluster_by
+    if by is None or by == "cluster":
+        return row.cluster
+    return row.tags.get(by.removeprefix("tags."))
+
+
+def load_suite(text: str, file: str, *, folder: Path | None = None) -> Suite:
+    """The suite in ``text``; SuiteFault lists every fault as `file:line:column what`.
+
+    ``folder`` is where files that the suite names (schemas, rubrics, own scorers) lie; None: it may name none, as when
+    the self-contained text of a loaded suite is read again. ``file`` is for the texts of faults.
+    """
+    from headgate.evals.suite_file import read_suite
+
+    return read_suite(text, file, folder)

@@ -13,6 +13,7 @@ from uvicorn.server import ServerState
 
 from headgate.core.errors import HeadgateError, MalformedRequest
 from headgate.core.ids import monotonic_s
+from headgate.gateway.answering import Answering
 from headgate.gateway.guard import check_framing, check_sender, cors_lines
 from headgate.gateway.head import STATUS_LINES, RequestHead
 from headgate.gateway.relay import Relay
@@ -26,6 +27,9 @@ HEAD_LIMIT_BYTES = 32 << 10
 HEAD_LIMIT_FIELDS = 128
 _HEAD_TIMEOUT_S = 10.0
 _IDLE_TIMEOUT_S = 75.0
+_GIVE_WAY_S = 2.0
+"""How long a worker that was replaced waits for a next request on an idle connection, to answer it with
+`connection: close`: a client that writes to a connection just closed would see an error."""
 _PIPELINE_LIMIT = 8
 _LINGER_S = 2.0
 _LINGER_LIMIT_BYTES = 64 << 20
@@ -182,7 +186,7 @@ class EdgeProtocol(HttpToolsProtocol):
         if relay is not None:
             relay.has_body = True
             if relay is self._running and not relay.is_recorded:
-                relay.begin()
+                relay.body_ended()
         elif self._is_asgi:
             self._is_asgi = False
             super().on_message_complete()
@@ -221,8 +225,11 @@ class EdgeProtocol(HttpToolsProtocol):
             relay.refuse(refusal)
         elif length is not None and int(length) > self.worker.max_body_bytes:
             relay.refuse_size(int(length))
-        elif self.expect_100_continue and not relay.has_body:
-            self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        elif not relay.has_body:
+            if self.expect_100_continue:
+                self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            if relay.is_upload:
+                relay.begin_upload()
 
     def _start_asgi(self) -> None:
         if self._running is not None:
@@ -242,6 +249,8 @@ class EdgeProtocol(HttpToolsProtocol):
             "state": self.app_state.copy(),
         }  # type: ignore[typeddict-item]  # method and path follow in the base class
         super().on_headers_complete()
+        if self.worker.is_draining and self.cycle is not None:
+            self.cycle.keep_alive = False
 
     def on_response_complete(self) -> None:
         """A Starlette answer is out: the next in the queue, or idle."""
@@ -289,9 +298,18 @@ class EdgeProtocol(HttpToolsProtocol):
         self._queue.clear()
         self._reading = None
 
-    def may_answer(self, relay: Relay) -> bool:
+    def may_answer(self, relay: Answering) -> bool:
         """Whether it is the turn of ``relay`` (Client)."""
         return relay is self._running
+
+    def pause_body(self) -> None:
+        """Read no more of a body for now (Client)."""
+        self.flow.pause_reading()
+
+    def resume_body(self) -> None:
+        """Read on (Client)."""
+        if not self.transport.is_closing():
+            self.flow.resume_reading()
 
     # Endings.
 
@@ -333,7 +351,8 @@ class EdgeProtocol(HttpToolsProtocol):
             return
         if self._running is not None or (self.cycle is not None and not self.cycle.response_complete):
             return
-        limit_s = _HEAD_TIMEOUT_S if self._is_in_head else _IDLE_TIMEOUT_S
+        idle_s = _GIVE_WAY_S if self.worker.is_replaced else _IDLE_TIMEOUT_S
+        limit_s = _HEAD_TIMEOUT_S if self._is_in_head else idle_s
         if now_s - self._since_s > limit_s:
             self.transport.close()
 
@@ -357,9 +376,12 @@ class EdgeProtocol(HttpToolsProtocol):
             self._running.resume()
 
     def shutdown(self) -> None:
-        """Drain: an idle connection closes, a busy one after its answer."""
+        """Drain: a busy connection closes after its answer, an idle one at once, or a little later where the client may
+        be about to write: see `_GIVE_WAY_S`."""
         if self._running is not None:
             self._running.reply.keep_alive = False
+        elif self.worker.is_replaced and (self.cycle is None or self.cycle.response_complete):
+            self._since_s = monotonic_s()
         else:
             super().shutdown()
 

@@ -86,6 +86,12 @@ class RequestHead:
         """The caller's credential headers, (lower-case name, value)."""
         return [(name, self.noted[name]) for name in CREDENTIALS if name in self.noted]
 
+    @property
+    def content_length(self) -> int | None:
+        """As announced; None: the body comes in chunks, or there is none."""
+        value = self.noted.get(b"content-length")
+        return None if value is None else int(value)
+
     def text(self, name: bytes) -> str | None:
         """A noted header as text."""
         value = self.noted.get(name)
@@ -101,7 +107,7 @@ class RequestHead:
         method: bytes,
         target: bytes,
         host: bytes,
-        body_bytes: int,
+        body_bytes: int | None,
         *,
         credential: bytes | None,
         keeps_caller: bool,
@@ -111,12 +117,15 @@ class RequestHead:
         """The head for the upstream: same headers in the same order, host, length and credential as they must be.
 
         ``credential``: the line that replaces the caller's; ``keeps_caller``: the caller's own travels on instead;
-        ``extra``: further lines; ``plain_answer``: ask for an answer without content coding.
+        ``extra``: further lines; ``body_bytes``: None sends it in chunks; ``plain_answer``: ask for an answer without
+        content coding.
         """
         lines = self._lines.copy()
         if not keeps_caller:
             self._replace_credentials(lines, credential)
-        if self._length_at >= 0:
+        if body_bytes is None:
+            lines.append(b"transfer-encoding: chunked")
+        elif self._length_at >= 0:
             lines[self._length_at] = b"content-length: %d" % body_bytes
         elif body_bytes or method in (b"POST", b"PUT", b"PATCH"):
             lines.append(b"content-length: %d" % body_bytes)

@@ -8,9 +8,10 @@ from headgate.gateway.attempts import Attempts
 from headgate.gateway.auth import check_model, principal_of
 from headgate.gateway.head import RequestHead
 from headgate.gateway.intake import Asked, describe, read_body
+from headgate.gateway.upload import LEAST_BYTES
 from headgate.gateway.worker import Worker
 from headgate.snapshot import KeyEntry
-from headgate.wire.endpoints import MISPLACED, MODELS, Place
+from headgate.wire.endpoints import MISPLACED, MODELS, OTHER, Place
 
 if TYPE_CHECKING:
     from headgate.gateway.knowledge import Wanted
@@ -49,6 +50,15 @@ class Incoming:
     def is_list_of_models(self) -> bool:
         """Whether the gateway answers it itself."""
         return self.place.endpoint is MODELS[self.place.endpoint.dialect]
+
+    @property
+    def is_upload(self) -> bool:
+        """Whether its head is all that must be known, and its body is worth passing on while it arrives."""
+        endpoint, noted = self.place.endpoint, self.head.noted
+        if endpoint is not OTHER[endpoint.dialect] or b"json" in noted.get(b"content-type", b"").lower():
+            return False
+        length = self.head.content_length
+        return b"transfer-encoding" in noted if length is None else length >= LEAST_BYTES
 
     def admit(self) -> None:
         """Read the whole request and plan its attempts. Raises RequestError."""

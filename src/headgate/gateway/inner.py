@@ -17,7 +17,7 @@ from headgate.snapshot import KeyEntry
 from headgate.wire.endpoints import place_of
 
 if TYPE_CHECKING:
-    from headgate.gateway.relay import Client
+    from headgate.gateway.answering import Client
 
 _PATH = b"/v1/embeddings"
 _TIMEOUT_S = 30.0

@@ -10,6 +10,7 @@ from headgate.core.ids import now_us, uuid7
 from headgate.gateway.head import RequestHead
 from headgate.snapshot import KeyEntry
 from headgate.wire.endpoints import Endpoint, Place
+from headgate.wire.loose import clean, dump, load
 
 _TEXT_LIMIT = 1024
 _TAG = b"tag-"
@@ -22,6 +23,7 @@ _PURPOSES = frozenset(("traffic", "eval", "judge", "embedding", "shadow", "probe
 _NO_RAW = msgspec.Raw(b"")
 PROMPT_ENDPOINTS = frozenset(("openai.chat", "openai.responses", "anthropic.messages"))
 PROMPT_MODEL = "prompt:"
+_CALLS = ("prompt", "variables")
 
 
 class _Body(msgspec.Struct):
@@ -105,13 +107,16 @@ def read_body(asked: Asked, place: Place, body: bytes, content_type: str | None)
             ) from error
         return
     except msgspec.DecodeError as error:
-        if endpoint.needs_json:
-            raise MalformedRequest(
-                f"the request body is not valid JSON: {error}.",
-                code="invalid_json",
-                hint="Check what the client sends; the upstream was not called.",
-            ) from error
-        return
+        loose = _read_loosely(body)
+        if loose is None:
+            if endpoint.needs_json:
+                raise MalformedRequest(
+                    f"the request body is not valid JSON: {error}.",
+                    code="invalid_json",
+                    hint="Check what the client sends; the upstream was not called.",
+                ) from error
+            return
+        read = loose
     asked.model = read.model
     asked.stream = bool(read.stream)
     if endpoint.name in PROMPT_ENDPOINTS:
@@ -122,6 +127,18 @@ def read_body(asked: Asked, place: Place, body: bytes, content_type: str | None)
             code="prompt_conflict",
             hint="Call it on /v1/chat/completions, /v1/responses or /v1/messages.",
         )
+
+
+def _read_loosely(body: bytes) -> _Body | None:
+    """What common writers send and strict readers refuse (NaN, half a surrogate pair): the upstream's to judge."""
+    value = load(body)
+    if not isinstance(value, dict):
+        return None
+    model, stream = value.get("model"), value.get("stream")
+    if not isinstance(model, str | None) or not isinstance(stream, bool | None):
+        return None
+    prompt, variables = (msgspec.Raw(dump(value[key]).encode()) if key in value else _NO_RAW for key in _CALLS)
+    return _Body(model=None if model is None else clean(model), stream=stream, prompt=prompt, variables=variables)
 
 
 def _read_prompt(asked: Asked, read: _Body, endpoint: str) -> None:

@@ -31,8 +31,15 @@ class _Server(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         # uvicorn's own raises the signal again after its shutdown, before the spool is closed.
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self.handle_exit, signal.SIGTERM, None)
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGTERM, self.handle_exit, signal.SIGTERM, None)
+        loop.add_signal_handler(signal.SIGUSR2, self._give_way)
         yield
+
+    def _give_way(self) -> None:
+        """Another worker has taken this one's place: drain without closing what a client may be writing to."""
+        self._worker.is_replaced = True
+        self.handle_exit(signal.SIGTERM, None)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
@@ -73,7 +80,7 @@ async def _serve(worker: Worker, listener: socket.socket, ready_fd: int | None) 
 
 
 def main(arguments: list[str]) -> int:
-    """Serve on the inherited listening socket until SIGTERM."""
+    """Serve on the inherited listening socket until SIGTERM, or SIGUSR2 when another worker takes over."""
     parser = argparse.ArgumentParser(prog="headgate.gateway.main")
     parser.add_argument("--home", type=Path, required=True)
     parser.add_argument("--number", type=int, required=True)

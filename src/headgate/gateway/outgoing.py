@@ -45,7 +45,7 @@ def outgoing_for(relay: "Relay", handle: UpstreamHandle, model: str | None) -> O
         relay.method,
         target,
         handle.host,
-        len(body),
+        len(body) if relay.upload is None else relay.upload.length,
         credential=handle.credential(),
         keeps_caller=upstream.auth == "caller",
         extra=handle.extra,

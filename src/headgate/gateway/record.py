@@ -4,6 +4,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from headgate.core.ids import monotonic_ns
+from headgate.gateway.copies import Copy
 from headgate.spool.record import Capture, FinalRecord, Outcome
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def _final(
         final.response_content_type = answer.media_type
         final.response_encoding = answer.encoding
     if tee is not None:
-        final.response_bytes = tee.byte_count
+        final.response_bytes = tee.copy.byte_count
         if tee.is_sse:
             final.stream = True
             if tee.first_byte_ns:
@@ -94,15 +95,17 @@ def _bodies(relay: "Relay", final: FinalRecord, own_body: bytes) -> tuple[bytes,
             final.prompt_chars = len(relay.body)
         return b"", b"", []
     limit = relay.worker.capture_bytes
-    request = relay.body
+    request, cut = _request(relay, limit)
     sent = relay.sent.body if relay.sent is not None and relay.sent.is_changed else b""
-    if len(request) > limit or len(sent) > limit or (relay.tee is not None and relay.tee.is_truncated):
+    notes = [cut, relay.tee.copy.note("answer") if relay.tee is not None else None]
+    if len(sent) > limit or any(notes):
         capture = "truncated"
-        request, sent = request[:limit], sent[:limit]
+        sent = sent[:limit]
+        final.fold_note = "; ".join(note for note in (final.fold_note, *notes) if note) or None
     final.capture = capture
     final.request_content_type = relay.head.text(b"content-type")
     final.request_encoding = relay.head.text(b"content-encoding")
-    response = [own_body] if own_body or relay.tee is None else relay.tee.captured
+    response = [own_body] if own_body or relay.tee is None else relay.tee.copy.pieces
     joined = response[0] if len(response) == 1 else b"".join(response)
     callers = _secrets_of_caller(relay)
     for secret in callers:
@@ -114,6 +117,18 @@ def _bodies(relay: "Relay", final: FinalRecord, own_body: bytes) -> tuple[bytes,
         if secret in joined:
             joined = joined.replace(secret, _REMOVED)
     return request, sent, [joined]
+
+
+def _request(relay: "Relay", limit: int) -> tuple[bytes, str | None]:
+    """What is kept of the request's body, and what is missing."""
+    if relay.upload is not None:
+        return b"".join(relay.upload.copy.pieces), relay.upload.copy.note("request")
+    body = relay.body
+    if len(body) <= limit:
+        return body, None
+    copy = Copy(relay.worker.copies, limit)
+    copy.add(body)
+    return body[:limit], copy.note("request")
 
 
 def _secrets_of_caller(relay: "Relay") -> list[bytes]:

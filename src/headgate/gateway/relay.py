@@ -7,10 +7,9 @@ move it on. Nothing is tried again once a byte of an answer has gone to the clie
 import asyncio
 import logging
 import ssl
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from headgate.core.errors import (
-    BodyTooLarge,
     HeadgateError,
     MalformedRequest,
     UpstreamTimeout,
@@ -18,10 +17,12 @@ from headgate.core.errors import (
 )
 from headgate.core.ids import monotonic_ns, monotonic_s
 from headgate.gateway import record
+from headgate.gateway.answering import Client
+from headgate.gateway.copies import Copy
 from headgate.gateway.head import RequestHead, ResponseHead
-from headgate.gateway.incoming import Incoming
 from headgate.gateway.models import answer_models
 from headgate.gateway.outgoing import Outgoing, outgoing_for
+from headgate.gateway.receiving import UPLOAD_IDLE_S, Receiving
 from headgate.gateway.reply import Reply
 from headgate.gateway.route import check_path
 from headgate.gateway.tee import Tee
@@ -29,33 +30,19 @@ from headgate.gateway.upstream import UpstreamConnection
 from headgate.gateway.worker import UpstreamHandle, Worker
 from headgate.spool.record import Outcome, StartRecord
 from headgate.wire.endpoints import Place
-from headgate.wire.envelope import error_body
 from headgate.wire.sse import UsageEventFilter
 
 if TYPE_CHECKING:
     from headgate.gateway.knowledge import Wanted
 
 _logger = logging.getLogger("headgate.gateway")
-_UPLOAD_IDLE_S = 30.0
 _NEVER = float("inf")
 _HELD_LIMIT = 64 << 10
 _STALE_NS = 250_000_000
 _CLIENT_STALL_S = 300.0
 
 
-class Client(Protocol):
-    """The client connection, as a relay sees it."""
-
-    transport: asyncio.Transport
-
-    def relay_finished(self, relay: "Relay") -> None: ...
-
-    def may_answer(self, relay: "Relay") -> bool: ...
-
-    is_write_paused: bool
-
-
-class Relay(Incoming):
+class Relay(Receiving):
     """One request on a client connection, from its head to its record."""
 
     def __init__(
@@ -68,18 +55,14 @@ class Relay(Incoming):
         head: RequestHead,
         reply: Reply,
     ) -> None:
-        super().__init__(worker, place, method, target, head)
-        self._client = client
-        self.reply = reply
+        super().__init__(client, worker, place, method, target, head, reply)
         self._is_paused = False
-        self._body_pieces: list[bytes] = []
+        self._is_abandoned = False  # the client left, the upstream may finish
         self.sent: Outgoing | None = None
-        self.handle: UpstreamHandle | None = None
         self.response_head: ResponseHead | None = None
         self.tee: Tee | None = None
-        self.status: int | None = None
-        self.has_start = self.is_recorded = False
-        self.upstream_started_ns = self.last_byte_ns = 0
+        self.has_start = False
+        self.upstream_started_ns = 0
         self._is_retry = False
         self._sent_at_ns = 0
         self._connection: UpstreamConnection | None = None
@@ -88,45 +71,14 @@ class Relay(Incoming):
         self._held: list[bytes] | None = None
         self._kept: bytes | None = None  # the end of a stream, until its record is on disk (durability group)
         self.has_moved = False
-        self._released = False
-        self._phase = "upload"
-        self.deadline_s = monotonic_s() + _UPLOAD_IDLE_S
         worker.watch(self)
 
-    # The request arrives.
-
-    @property
-    def is_finished(self) -> bool:
-        """Whether the answer has been handed to the connection."""
-        return self._released
-
-    def add_body(self, data: bytes) -> None:
-        """A piece of the request body; refuses one over the server's size."""
-        self.body_bytes += len(data)
-        if self.body_bytes > self.worker.max_body_bytes and not self.is_recorded:
-            self._body_pieces.clear()
-            self.refuse_size(self.body_bytes)
-        elif not self.is_recorded:
-            self._body_pieces.append(data)
-            self.deadline_s = monotonic_s() + _UPLOAD_IDLE_S
-
-    def refuse_size(self, body_bytes: int) -> None:
-        """Refuse a body of at least ``body_bytes``."""
-        if not self._client.may_answer(self):  # behind another request in the pipeline
-            self._client.transport.abort()
-            return
-        limit_mb = self.worker.settings.server.max_body_mb
-        self.reply.keep_alive = False
-        self.refuse(
-            BodyTooLarge(
-                f"the request body has {body_bytes} bytes or more; this gateway takes {limit_mb:g} MB.",
-                hint="Raise server.max_body_mb, or send less.",
-            )
-        )
+    # The request is here.
 
     def begin(self) -> None:
         """The whole request is here and it is its turn."""
         self.body = b"".join(self._body_pieces)
+        self._body_pieces.clear()
         try:
             if self.reply.cors and b"access-control-request-method" in self.head.noted:
                 self.answer(204, b"")  # a browser asks whether a page may call: no key comes with that
@@ -169,7 +121,7 @@ class Relay(Incoming):
             self._write_start(handle)
         self.attempts.begin()
         self._is_retry = False
-        connection = handle.pool.acquire()
+        connection = handle.pool.acquire() if self.upload is None else None  # a body passed on cannot be sent again
         if connection is None:
             self._start_task(self._dial(handle))
         else:
@@ -215,9 +167,13 @@ class Relay(Incoming):
         assert self.handle is not None
         assert self.sent is not None
         self._connection = connection
-        self._phase, self.deadline_s = "first_byte", monotonic_s() + self.handle.upstream.timeout.first_byte_s
+        self._await_answer()
         self._sent_at_ns = monotonic_ns()
         connection.start(self, self.sent.data(), head_only=self.method == b"HEAD")
+        if self.upload is not None:
+            if not self.has_body:
+                self._phase, self.deadline_s = "upload", monotonic_s() + UPLOAD_IDLE_S
+            self.upload.connect(connection)
         if self._client.is_write_paused:
             self.pause()
 
@@ -230,13 +186,19 @@ class Relay(Incoming):
         assert self.attempts is not None
         name = self.handle.upstream.name
         self.attempts.note(None, noted or kind)
-        if self.attempts.may_go_on_after(kind):
+        if self._may_go_on_after(kind):
             self._go_on()
             return
         text = f'upstream "{name}" {reason}.'
         hint = f"Check [upstreams.{name}] and the network: headgate doctor"
         error = UpstreamTimeout(text, hint=hint) if kind == "timeout" else UpstreamUnreachable(text, hint=hint)
         self.refuse(error, outcome="timeout" if kind == "timeout" else "upstream_error")
+
+    def _may_go_on_after(self, kind: int | str) -> bool:
+        """Whether the next target may be tried: never once a part of a body was passed on."""
+        assert self.attempts is not None
+        is_body_kept = self.upload is None or not self.upload.has_sent
+        return is_body_kept and self.attempts.may_go_on_after(kind)
 
     def _go_on(self) -> None:
         assert self.attempts is not None
@@ -252,7 +214,7 @@ class Relay(Incoming):
         """The head of an answer is here: fall back, hold it, or open the reply."""
         status = connection.status
         assert self.attempts is not None
-        if self.attempts.may_go_on_after(status):
+        if self._may_go_on_after(status):
             connection.cancel()
             self.attempts.note(status, f"status_{status}")
             self._go_on()
@@ -270,15 +232,14 @@ class Relay(Incoming):
     def _open(self, connection: UpstreamConnection) -> None:
         assert self.handle is not None
         head = self.response_head = ResponseHead(connection.headers)
-        capture_bytes = self.worker.capture_bytes if self.asked.capture == "full" else 0
-        self.tee = Tee(self.place.endpoint.name, head, capture_bytes)
+        self.tee = Tee(self.place.endpoint.name, head, Copy(self.worker.copies, self._copy_bytes))
         if self.sent is not None and self.sent.has_injected_usage and self.tee.is_sse:
             self._filter = UsageEventFilter()
         own = (
             b"x-headgate-request-id: %b\r\n" % self.asked.request_id.encode(),
             self.handle.name_line + self.prompt_line,
         )
-        if connection.status < 500 and self.worker.is_draining:
+        if (connection.status < 500 and self.worker.is_draining) or not self.has_body:
             self.reply.keep_alive = False
         self.reply.open(connection.status, head, own, changes_length=self._filter is not None)
 
@@ -303,7 +264,7 @@ class Relay(Incoming):
             self._end(connection, tee, data)
         elif self._kept is not None:
             self._kept += data
-        else:
+        elif not self._is_abandoned:
             self.reply.write(data)
 
     def _end(self, connection: UpstreamConnection, tee: Tee, data: bytes) -> None:
@@ -335,6 +296,8 @@ class Relay(Incoming):
     def _outcome(self) -> Outcome:
         assert self.tee is not None
         assert self.status is not None
+        if self._is_abandoned:
+            return "client_closed"
         if self.status >= 400 or self.tee.folded().error_type is not None:
             return "upstream_error"
         return "ok"
@@ -342,7 +305,8 @@ class Relay(Incoming):
     def _release(self, data: bytes) -> None:
         if self._released:
             return
-        self.reply.end(data)
+        if not self._is_abandoned:
+            self.reply.end(data)
         self._finish()
 
     def _hold(self, connection: UpstreamConnection, pieces: list[bytes], is_last: bool) -> None:
@@ -388,7 +352,7 @@ class Relay(Incoming):
         if not self.is_recorded:
             name = self.handle.upstream.name
             record.write(self, outcome, outcome, f'upstream "{name}" {reason}')
-        if data:
+        if data and not self._is_abandoned:
             self.reply.write(data)
         self.reply.break_off()
         self._finish()
@@ -396,7 +360,12 @@ class Relay(Incoming):
     # The client and the clock.
 
     def client_gone(self) -> None:
-        """The client left: stop the upstream, keep what there is."""
+        """The client left: stop the upstream and keep what there is, or let it finish where the settings say so."""
+        handle = self.handle
+        if handle is not None and self.has_body and handle.upstream.on_disconnect == "finish" and not self.is_recorded:
+            self._is_abandoned = True
+            self.resume()
+            return
         self._stop_upstream()
         if not self.is_recorded:
             self.last_byte_ns = monotonic_ns()
@@ -405,7 +374,7 @@ class Relay(Incoming):
 
     def pause(self) -> None:
         """The client reads slowly: the upstream waits, and its deadline with it."""
-        if self._connection is not None:
+        if self._connection is not None and not self._is_abandoned:
             self._is_paused = True
             self.deadline_s = monotonic_s() + _CLIENT_STALL_S
             self._connection.pause()
@@ -434,11 +403,11 @@ class Relay(Incoming):
             return
         if phase == "upload":
             if not self._client.may_answer(self):
-                self.deadline_s = monotonic_s() + _UPLOAD_IDLE_S
+                self.deadline_s = monotonic_s() + UPLOAD_IDLE_S
                 return
             self.reply.keep_alive = False
             self.refuse(
-                MalformedRequest(f"the request body stopped arriving for {_UPLOAD_IDLE_S:g} s.", code="upload_timeout"),
+                MalformedRequest(f"the request body stopped arriving for {UPLOAD_IDLE_S:g} s.", code="upload_timeout"),
                 outcome="timeout",
             )
             return
@@ -461,37 +430,15 @@ class Relay(Incoming):
         if self._task is not None and not self._task.done():
             self._task.cancel()
 
-    # Our own answers.
+    def _let_go(self) -> None:
+        self.worker.unwatch(self)
+        if self.upload is not None:
+            self.upload.let_go()
+        if self.tee is not None:
+            self.tee.copy.let_go()
+        self._client.relay_finished(self)
 
-    def answer(self, status: int, body: bytes) -> None:
-        """Answer with JSON of our own, and record it."""
-        self.status = status
-        self.last_byte_ns = monotonic_ns()
-        record.write(self, "ok", own_body=body)
-        self._say(status, body)
-
-    def refuse(self, error: HeadgateError, *, outcome: Outcome = "refused") -> None:
-        """Answer with an error of our own, in the caller's dialect, and record it."""
-        self._stop_upstream()
-        if self.is_recorded:
-            return
-        self.status = error.status
-        self.last_byte_ns = monotonic_ns()
-        body = error_body(error, self.place.endpoint.dialect, self.asked.request_id)
-        record.write(self, outcome, error.code, str(error), own_body=body)
-        if not self.has_body:
-            self.reply.keep_alive = False
-        self._say(error.status, body, retry=isinstance(error, (UpstreamTimeout, UpstreamUnreachable)))
-
-    def _say(self, status: int, body: bytes, *, retry: bool = True) -> None:
-        lines = [b"x-headgate-request-id: %b\r\n" % self.asked.request_id.encode()]
-        if status >= 400 and not retry:
-            lines.append(b"x-should-retry: false\r\n")
-        self.reply.whole(status, b"application/json", body, tuple(lines))
-        self._finish()
-
-    def _finish(self) -> None:
-        if not self._released:
-            self._released = True
-            self.worker.unwatch(self)
-            self._client.relay_finished(self)
+    def _record(
+        self, outcome: Outcome, error_type: str | None = None, message: str | None = None, own_body: bytes = b""
+    ) -> None:
+        record.write(self, outcome, error_type, message, own_body)

@@ -1,6 +1,7 @@
 """The copy of an answer: captured for the log and folded for usage, while the bytes go to the client untouched."""
 
 from headgate.core.ids import monotonic_ns
+from headgate.gateway.copies import Copy
 from headgate.gateway.head import ResponseHead
 from headgate.wire.decode import BodyDecoder
 from headgate.wire.fold import Fold, Folded, fold_for
@@ -18,7 +19,7 @@ _TAIL_BYTES = 20
 
 
 class Tee:
-    """Collects one answer. ``capture_bytes``: how much of the body may be kept (0: none).
+    """Collects one answer. ``copy``: what is kept of its body.
 
     Streams are folded some 16 KiB at a time, which costs a fraction of folding event by event; piece by piece only
     from the last words on, because the record must be written before the client can take the stream for ended.
@@ -33,16 +34,13 @@ class Tee:
         "_is_near_end",
         "_is_sse",
         "_last_words",
-        "_room",
         "_stream",
         "_tail",
-        "byte_count",
-        "captured",
+        "copy",
         "first_byte_ns",
-        "is_truncated",
     )
 
-    def __init__(self, endpoint: str, head: ResponseHead, capture_bytes: int) -> None:
+    def __init__(self, endpoint: str, head: ResponseHead, copy: Copy) -> None:
         self._fold: Fold = fold_for(endpoint, head.media_type or "")
         self._stream = self._fold if isinstance(self._fold, StreamFold) else None
         self._is_sse = self._stream is not None
@@ -52,12 +50,9 @@ class Tee:
         self._batch: list[bytes] = []
         self._batch_bytes = 0
         self._tail = b""
-        self._room = capture_bytes
         self._folded: Folded | None = None
-        self.captured: list[bytes] = []
-        self.byte_count = 0
+        self.copy = copy
         self.first_byte_ns = 0
-        self.is_truncated = False
 
     @property
     def is_sse(self) -> bool:
@@ -74,14 +69,9 @@ class Tee:
     def feed(self, data: bytes) -> bool:
         """Take a copy; True once a client may take the stream for ended, though the body goes on."""
         size = len(data)
-        if not self.byte_count:
+        if not self.copy.byte_count:
             self.first_byte_ns = monotonic_ns()
-        self.byte_count += size
-        if size <= self._room:
-            self.captured.append(data)
-            self._room -= size
-        else:
-            self._truncate(data)
+        self.copy.add(data)
         if self._folded is not None:
             return False
         if self._is_near_end:
@@ -99,13 +89,6 @@ class Tee:
         if self._batch_bytes >= _BATCH_BYTES:
             self._flush()
         return False
-
-    def _truncate(self, data: bytes) -> None:
-        if not self.is_truncated:
-            self.is_truncated = True
-            if self._room:
-                self.captured.append(data[: self._room])
-            self._room = 0
 
     def _flush(self) -> None:
         batch, self._batch, self._batch_bytes = self._batch, [], 0

@@ -7,12 +7,16 @@ import asyncio
 import ssl
 from collections import deque
 from dataclasses import dataclass
-from typing import Protocol, cast
+from typing import TYPE_CHECKING, Protocol, cast
 from urllib.parse import urlsplit
 
 import httptools
 
 from headgate.core.ids import monotonic_s
+from headgate.gateway.dial import DIRECT, Way, dial
+
+if TYPE_CHECKING:
+    from headgate.gateway.upload import Upload
 
 Headers = list[tuple[bytes, bytes]]
 IDLE_LIMIT = 512
@@ -85,11 +89,14 @@ class UpstreamConnection(asyncio.Protocol):
         "headers",
         "idle_since_s",
         "is_framed",
+        "is_sending",
+        "is_write_paused",
         "keep_alive",
         "reused",
         "sink",
         "status",
         "transport",
+        "upload",
     )
 
     def __init__(self, pool: "Pool") -> None:
@@ -97,6 +104,9 @@ class UpstreamConnection(asyncio.Protocol):
         self.sink: Sink | None = None
         self.reused = False
         self.idle_since_s = 0.0
+        self.upload: Upload | None = None
+        self.is_sending = False  # a body is still on its way: what is answered before its end cannot be the last word
+        self.is_write_paused = False
         self._was_paused = False
         self._bytes_seen = 0
         self.transport: asyncio.Transport
@@ -184,6 +194,16 @@ class UpstreamConnection(asyncio.Protocol):
             self._pieces = []
             sink.upstream_data(self, pieces, is_last)
 
+    def pause_writing(self) -> None:
+        self.is_write_paused = True
+        if self.upload is not None:
+            self.upload.pause()
+
+    def resume_writing(self) -> None:
+        self.is_write_paused = False
+        if self.upload is not None:
+            self.upload.resume()
+
     def eof_received(self) -> bool | None:
         return None
 
@@ -266,9 +286,10 @@ def read_less(transport: asyncio.BaseTransport) -> None:
 class Pool:
     """Connections to one origin: takes the youngest idle one, closes those idle for too long."""
 
-    def __init__(self, origin: Origin, tls: ssl.SSLContext | None) -> None:
+    def __init__(self, origin: Origin, tls: ssl.SSLContext | None, way: Way = DIRECT) -> None:
         self.origin = origin
         self._tls = tls
+        self._way = way
         self._idle: deque[UpstreamConnection] = deque()
         self.open_count = 0
 
@@ -288,25 +309,18 @@ class Pool:
 
     async def dial(self, timeout_s: float) -> UpstreamConnection:
         """A new connection. Raises TimeoutError, OSError or ssl.SSLError."""
-        loop = asyncio.get_running_loop()
-        origin = self.origin
         async with asyncio.timeout(timeout_s):
-            if origin.socket_path is not None:
-                _, connection = await loop.create_unix_connection(lambda: UpstreamConnection(self), origin.socket_path)
-            else:
-                _, connection = await loop.create_connection(
-                    lambda: UpstreamConnection(self),
-                    origin.host,
-                    origin.port,
-                    ssl=self._tls if origin.is_tls else None,
-                    server_hostname=origin.host if origin.is_tls else None,
-                )
-        return connection
+            return await dial(self.origin, self._way, self._tls, lambda: UpstreamConnection(self))
 
     def take_back(self, connection: UpstreamConnection) -> None:
         """Keep a connection whose exchange has ended, if it can carry another."""
         connection.resume()
-        if connection.keep_alive and len(self._idle) < IDLE_LIMIT and not connection.transport.is_closing():
+        if (
+            connection.keep_alive
+            and not connection.is_sending
+            and len(self._idle) < IDLE_LIMIT
+            and not connection.transport.is_closing()
+        ):
             connection.idle_since_s = monotonic_s()
             self._idle.append(connection)
         else:

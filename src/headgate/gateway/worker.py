@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import ssl
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, get_args
@@ -11,6 +10,8 @@ from headgate.core.errors import ConfigurationError, HeadgateError
 from headgate.core.home import Home
 from headgate.core.ids import monotonic_s, now_us
 from headgate.core.settings import Settings, Upstream, secret_of
+from headgate.gateway.copies import Copies
+from headgate.gateway.dial import DIRECT, Way, way_of
 from headgate.gateway.route import Plan, plan_for
 from headgate.gateway.upstream import Origin, Pool, origin_of
 from headgate.snapshot import Snapshot, SnapshotReader
@@ -103,15 +104,16 @@ class Worker:
         self.counters = CounterFile(self.home.run / f"worker-{number}.counters", _TOTALS + _GAUGES, resumed=_TOTALS)
         self._told = dict.fromkeys(_TOTALS, 0)
         self._take_over(self.snapshot)
-        self._tls = ssl.create_default_context()
-        self._pools: dict[Origin, Pool] = {}
+        self._pools: dict[tuple[Origin, Way], Pool] = {}
         self._handles: dict[str, UpstreamHandle] = {}
         self._plans: dict[tuple[str, str | None], Plan] = {}
         self._library: Library | None = None
         self._waiting: set[Waiting] = set()
+        self.copies = Copies()
         self._on_sweep: list[Callable[[float], None]] = []
         self.is_group = log.durability == "group"
         self.is_draining = False
+        self.is_replaced = False  # draining, while another worker serves what is new
         self.open_connections: Callable[[], int] = lambda: 0
 
     @property
@@ -149,14 +151,15 @@ class Worker:
                 origin = origin_of("http://demo/v1", socket_path)
             else:
                 origin = origin_of(upstream.base_url)
-            handle = self._handles[name] = UpstreamHandle(upstream, self.pool(origin))
+            handle = self._handles[name] = UpstreamHandle(upstream, self.pool(origin, way_of(upstream)))
         return handle
 
-    def pool(self, origin: Origin) -> Pool:
-        """The connections to ``origin``."""
-        pool = self._pools.get(origin)
+    def pool(self, origin: Origin, way: Way = DIRECT) -> Pool:
+        """The connections to ``origin`` by ``way``. Raises ConfigurationError."""
+        pool = self._pools.get((origin, way))
         if pool is None:
-            pool = self._pools[origin] = Pool(origin, self._tls if origin.is_tls else None)
+            tls = way.tls() if origin.is_tls else None
+            pool = self._pools[origin, way] = Pool(origin, tls, way)
         return pool
 
     # Deadlines: one timer for all.

@@ -11,11 +11,13 @@ from pathlib import Path
 from headgate.core.errors import HomeError, MalformedRequest, NotFound
 from headgate.core.ids import now_us
 from headgate.registry import history
-from headgate.registry.aliases import shown
 from headgate.registry.database import Database
+from headgate.registry.targets import shown
 
 FOLDER = "datasets"
-_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,127}")
+_NAME = re.compile(r"(?!.*(?://|\.\.|/$))[a-z0-9][a-z0-9._/-]{0,127}", re.ASCII)
+RESERVED = ("diff", "from-log", "push", "rows")
+"""Last parts of a name that are addresses of the API."""
 _COLUMNS = "dataset, number, sha256, file_sha256, rows, bytes, message, who, created_at_us"
 
 
@@ -51,10 +53,10 @@ def push(
 
     The file is on the disk before a version names it. Raises MalformedRequest, HomeError.
     """
-    if not _NAME.fullmatch(pushed.name):
+    if not _NAME.fullmatch(pushed.name) or pushed.name.rpartition("/")[2] in RESERVED:
         raise MalformedRequest(
             f"The dataset name {shown(pushed.name)} is not allowed.",
-            hint="Use small letters, digits, _ . and -, at most 128.",
+            hint=f"Use small letters, digits and . _ - /, at most 128; the last part is none of {', '.join(RESERVED)}.",
         )
     digest = sha256(pushed.data).hexdigest()
     _write(home / FOLDER, digest, pushed.data)

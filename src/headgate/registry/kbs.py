@@ -8,11 +8,12 @@ from typing import Any
 
 from headgate.core.errors import MalformedRequest
 from headgate.core.ids import now_us
-from headgate.core.protection import LATEST, PRODUCTION, ProtectRule, rule_for
+from headgate.core.protection import LATEST, PRODUCTION, rule_for
 from headgate.core.settings_types import Settings
 from headgate.registry import aliases, history
 from headgate.registry.aliases import Move, Target, Wish, shown
 from headgate.registry.database import Database
+from headgate.registry.targets import Guard
 from headgate.snapshot import KbEntry, KbVersionEntry, no_kb, no_kb_version
 
 RESERVED = ("aliases", "diff", "documents", "impact", "push", "remove", "repin", "rollback", "search", "versions")
@@ -152,27 +153,27 @@ def moves(database: Database, name: str, as_of_us: int | None = None, *, limit: 
 
 
 def move_alias(
-    database: Database, name: str, alias: str, ref: int | str, wish: Wish, rule: ProtectRule | None
+    database: Database, name: str, alias: str, ref: int | str, wish: Wish, guard: Guard | None
 ) -> Move | None:
     """Points ``alias`` to the version that ``ref`` means; None when it stands there. See :func:`aliases.move`."""
     with database.write() as connection:
         version = _kb(connection, name).version(ref)
-        return aliases.move(connection, _target(version), alias, wish, rule)
+        return aliases.move(connection, _target(version), alias, wish, guard)
 
 
-def remove_alias(database: Database, name: str, alias: str, wish: Wish, rule: ProtectRule | None) -> Move:
+def remove_alias(database: Database, name: str, alias: str, wish: Wish, guard: Guard | None) -> Move:
     """Ends ``alias``; raises NotFound, Forbidden."""
     with database.write() as connection:
         _kb(connection, name)
-        return aliases.remove(connection, "kb", name, alias, wish, rule)
+        return aliases.remove(connection, "kb", name, alias, wish, guard)
 
 
-def rollback(database: Database, name: str, alias: str, wish: Wish, rule: ProtectRule | None) -> Move:
+def rollback(database: Database, name: str, alias: str, wish: Wish, guard: Guard | None) -> Move:
     """Points ``alias`` back to the version it meant before; raises NotFound."""
     with database.write() as connection:
         kb = _kb(connection, name)
         number = aliases.rollback_number(connection, "kb", name, alias)
-        return aliases.rollback(connection, _target(kb.version(number)), alias, wish, rule)
+        return aliases.rollback(connection, _target(kb.version(number)), alias, wish, guard)
 
 
 def served(database: Database, settings: Settings) -> dict[str, KbEntry]:

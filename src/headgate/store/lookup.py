@@ -170,7 +170,7 @@ def scores_of(log: Log, request_ids: Sequence[str]) -> list[Mapping[str, object]
                          ELSE s.comment END AS comment, s.created_at
              FROM scores AS s JOIN exchanges AS e USING (request_id)
              WHERE s.request_id IN (SELECT TRY_CAST(id AS UUID) FROM (SELECT unnest(?::VARCHAR[]) AS id))
-             ORDER BY s.created_at"""
+             ORDER BY s.created_at, s.rowid"""
     return list(log.query(sql, [list(request_ids)], timeout_s=_TIMEOUT_S).dicts())
 
 

@@ -41,7 +41,7 @@ def expire_small_tables(connection: duckdb.DuckDBPyConnection, what: str, before
 
     Ids sort by time, so the oldest id of a time tells which requests are older, those already gone included.
     """
-    oldest = _oldest_id(before)
+    oldest = oldest_id(before)
     for table in _CONTENT_TABLES:
         columns = SMALL_TABLES[table]
         content = next(column.name for column in columns if column.is_content)
@@ -56,7 +56,7 @@ def expire_small_tables(connection: duckdb.DuckDBPyConnection, what: str, before
         connection.execute(f"DELETE FROM {table} WHERE {has_content}")
 
 
-def _oldest_id(at: datetime) -> str:
+def oldest_id(at: datetime) -> str:
     """The smallest UUIDv7 of a time (UTC without a zone)."""
     milliseconds = int(at.replace(tzinfo=UTC).timestamp() * 1000)
     digits = f"{max(0, milliseconds):012x}"

@@ -24,6 +24,7 @@ from headgate.pricing.providers import provider_of
 from headgate.snapshot import snapshot_path
 from headgate.supervisor.banner import Banner
 from headgate.supervisor.child import Child
+from headgate.supervisor.workers import Workers
 
 _READY_S = 30.0
 _CONTROL_STOP_S = 20.0
@@ -49,13 +50,14 @@ class Supervisor:
         self._settings = options.settings
         self._home = Home(options.home)
         self._stops = 0
+        self._restarts_wanted = 0
         self._banner: Banner | None = None
         self._out, self._err = Terminal(STANDARD_OUTPUT), Terminal(STANDARD_ERROR)
         self._announced: ServerInfo | None = None
         self._control: Child
         self._demo: Child | None = None
         self._retrieval: Child | None = None
-        self._workers: list[Child] = []
+        self._workers: Workers | None = None
 
     # Start.
 
@@ -68,6 +70,7 @@ class Supervisor:
             self._settings = _complete(self._settings, port)
             for number in (signal.SIGTERM, signal.SIGINT):
                 signal.signal(number, self._on_stop)
+            signal.signal(signal.SIGHUP, self._on_restart)
             wake = _wake_on_signals()
             try:
                 self._start(listener, lock_fd)
@@ -89,8 +92,9 @@ class Supervisor:
         path, home = self._home.path, self._home
         settings_file = home.run / "settings.msgpack"
         _write_private(settings_file, msgspec.msgpack.encode(self._settings))
+        numbers = range(2 * self._settings.server.workers)  # of each worker, and of the one that may replace it
         for stale in home.run.glob("worker-*.counters"):
-            if stale.stem.partition("-")[2] not in map(str, range(self._settings.server.workers)):
+            if stale.stem.partition("-")[2] not in map(str, numbers):
                 stale.unlink()
         plain = child_environment(self._settings, with_secrets=False)
         key = admin_key()
@@ -126,12 +130,9 @@ class Supervisor:
         )
         self._control.start()
         self._await_ready([self._control], has_fallback=snapshot_path(path).exists())
-        listen_fd = listener.fileno()
-        for number in range(self._settings.server.workers):
-            arguments = ("headgate.gateway.main", "--home", str(path), "--number", str(number), "--fd", str(listen_fd))
-            self._workers.append(Child(f"worker {number}", arguments, with_secrets, (listen_fd,)))
-            self._workers[-1].start()
-        self._await_ready([*self._workers, *([self._demo] if self._demo else [])])
+        self._workers = Workers(path, self._settings.server, with_secrets, listener.fileno(), self._say)
+        self._workers.start()
+        self._await_ready([*self._workers.serving, *([self._demo] if self._demo else [])])
         if self._stops:
             return
         url = f"http://{_shown_host(self._settings.server.host)}:{self._settings.server.port}"
@@ -171,21 +172,36 @@ class Supervisor:
                 child.check_ready()
                 if code is not None and child.revive():
                     self._say(f"{child.name} ended ({_reason(code)}) and was started again.")
+            if self._workers is not None:
+                self._step_restart(self._workers)
+
+    def _step_restart(self, workers: Workers) -> None:
+        if self._restarts_wanted and not workers.is_replacing:
+            self._restarts_wanted = 0
+            workers.replace_all()
+        if workers.step() and self._announced is not None:
+            self._announced = replace(self._announced, restarts=workers.restarts)
+            self._home.announce(self._announced)
 
     def _children(self) -> list[Child]:
-        return [*(child for child in (self._demo, self._retrieval) if child), self._control, *self._workers]
+        workers = [] if self._workers is None else self._workers.serving
+        return [*(child for child in (self._demo, self._retrieval) if child), self._control, *workers]
 
     def _on_stop(self, number: int, frame: FrameType | None) -> None:
         self._stops += 1
-        if self._stops > 1:
-            for child in self._workers:
+        if self._stops > 1 and self._workers is not None:
+            for child in self._workers.all:
                 child.signal(signal.SIGKILL)
+
+    def _on_restart(self, number: int, frame: FrameType | None) -> None:
+        self._restarts_wanted += 1
 
     # Stop.
 
     def _stop_all(self, listener: socket.socket) -> None:
         """Workers first, so that the control process can take in all they wrote."""
-        for child in self._workers:
+        workers = [] if self._workers is None else self._workers.all
+        for child in workers:
             child.signal(signal.SIGTERM)
         listener.close()
         if self._announced is not None:
@@ -193,7 +209,7 @@ class Supervisor:
                 self._home.announce(replace(self._announced, is_stopping=True))
         if self._banner is not None:
             self._banner.stopping(self._settings.server.drain_s)
-        self._end(self._workers, self._settings.server.drain_s + 2)
+        self._end(workers, self._settings.server.drain_s + 2)
         if hasattr(self, "_control"):
             self._control.signal(signal.SIGTERM)
             self._end([self._control], _CONTROL_STOP_S)

@@ -66,7 +66,7 @@ CREATE TABLE eval_run (
     baseline_run   TEXT,
     cells          INTEGER NOT NULL,
     status         TEXT NOT NULL CHECK (status IN ('running', 'partial', 'complete')),
-    stopped        TEXT CHECK (stopped IN ('budget', 'interrupted')),
+    stopped        TEXT CHECK (stopped IN ('budget', 'wall', 'interrupted', 'upstream')),
     totals         TEXT NOT NULL CHECK (json_valid(totals)),
     scorers        TEXT NOT NULL CHECK (json_valid(scorers)),
     result_sha256  TEXT,

@@ -1,0 +1,105 @@
+"""The answering half of a relay: answers and refusals of our own, and the end of a request."""
+
+import asyncio
+from typing import TYPE_CHECKING, Protocol
+
+from headgate.core.errors import HeadgateError, UpstreamTimeout, UpstreamUnreachable
+from headgate.core.ids import monotonic_ns
+from headgate.gateway.head import RequestHead
+from headgate.gateway.incoming import Incoming
+from headgate.gateway.reply import Reply
+from headgate.gateway.worker import Worker
+from headgate.spool.record import Outcome
+from headgate.wire.endpoints import Place
+from headgate.wire.envelope import error_body
+
+if TYPE_CHECKING:
+    from headgate.gateway.relay import Relay
+
+
+class Client(Protocol):
+    """The client connection, as a relay sees it."""
+
+    transport: asyncio.Transport
+    is_write_paused: bool
+
+    def relay_finished(self, relay: "Relay") -> None: ...
+
+    def may_answer(self, relay: "Answering") -> bool: ...
+
+    def pause_body(self) -> None: ...
+
+    def resume_body(self) -> None: ...
+
+
+class Answering(Incoming):
+    """A request that can be answered and recorded without an upstream."""
+
+    def __init__(
+        self,
+        client: Client,
+        worker: Worker,
+        place: Place,
+        method: bytes,
+        target: bytes,
+        head: RequestHead,
+        reply: Reply,
+    ) -> None:
+        super().__init__(worker, place, method, target, head)
+        self._client = client
+        self.reply = reply
+        self.status: int | None = None
+        self.is_recorded = False
+        self.last_byte_ns = 0
+        self._released = False
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the answer has been handed to the connection."""
+        return self._released
+
+    def _record(
+        self, outcome: Outcome, error_type: str | None = None, message: str | None = None, own_body: bytes = b""
+    ) -> None:
+        """Write the final record."""
+        raise NotImplementedError
+
+    def _stop_upstream(self) -> None:
+        """Break off what goes on upstream, if anything does."""
+        raise NotImplementedError
+
+    def _let_go(self) -> None:
+        """The request is over: tell those who wait for it."""
+        raise NotImplementedError
+
+    def answer(self, status: int, body: bytes) -> None:
+        """Answer with JSON of our own, and record it."""
+        self.status = status
+        self.last_byte_ns = monotonic_ns()
+        self._record("ok", own_body=body)
+        self._say(status, body)
+
+    def refuse(self, error: HeadgateError, *, outcome: Outcome = "refused") -> None:
+        """Answer with an error of our own, in the caller's dialect, and record it."""
+        self._stop_upstream()
+        if self.is_recorded:
+            return
+        self.status = error.status
+        self.last_byte_ns = monotonic_ns()
+        body = error_body(error, self.place.endpoint.dialect, self.asked.request_id)
+        self._record(outcome, error.code, str(error), own_body=body)
+        if not self.has_body:
+            self.reply.keep_alive = False
+        self._say(error.status, body, retry=isinstance(error, (UpstreamTimeout, UpstreamUnreachable)))
+
+    def _say(self, status: int, body: bytes, *, retry: bool = True) -> None:
+        lines = [b"x-headgate-request-id: %b\r\n" % self.asked.request_id.encode()]
+        if status >= 400 and not retry:
+            lines.append(b"x-should-retry: false\r\n")
+        self.reply.whole(status, b"application/json", body, tuple(lines))
+        self._finish()
+
+    def _finish(self) -> None:
+        if not self._released:
+            self._released = True
+            self._let_go()
