@@ -81,7 +81,7 @@ def test_a_killed_supervisor_takes_its_children_along_and_the_next_server_contin
         first.process.kill()
         # The next one takes the same home and port at once, while the children of the first are still ending.
         second = new_server(counting_upstream.config(), home=first.home, port=first.port).start()
-        assert len(children) == 2
+        assert len(children) == 3  # control, worker, retrieval
         assert not [pid for pid in children if is_running(pid)]
         load.await_more(10)
     finally:

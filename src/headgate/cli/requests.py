@@ -79,7 +79,9 @@ def find(client: "Client", wanted: str) -> str:
     """The id of one request, from the whole of it, its first characters, or ``last``."""
     text = wanted.strip().lower()
     if text == "last":
-        newest = client.requests({"limit": "1"})["requests"]
+        # Of a grounded call the embedding of its question is the newer row; what is meant is the call.
+        newest = client.requests({"limit": "1", "purpose": "traffic"})["requests"]
+        newest = newest or client.requests({"limit": "1"})["requests"]
         if not newest:
             raise click.UsageError("No request is stored yet. Send one, or see: headgate doctor")
         return str(newest[0]["request_id"])
