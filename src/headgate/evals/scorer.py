@@ -137,6 +137,7 @@ class BaseScorer:
 
     def __init__(self, spec: ScorerSpec) -> None:
         self.spec = spec
+        params_of(spec, self.params_type)
 
     @property
     def about(self) -> str:
@@ -199,6 +200,7 @@ def scorer_of(spec: ScorerSpec) -> Scorer:
 
 _TEXTS = "headgate.evals.scorers.texts"
 _STRUCTURES = "headgate.evals.scorers.structures"
+_DISTANCES = "headgate.evals.scorers.distances"
 _MEASURES = "headgate.evals.scorers.measures"
 _JUDGES = "headgate.evals.scorers.judges"
 SCORERS: dict[str, ScorerEntry] = {
@@ -211,8 +213,16 @@ SCORERS: dict[str, ScorerEntry] = {
     "choice": ScorerEntry(target=f"{_TEXTS}:Choice", about="The answer names the expected one of listed choices."),
     "json_schema": ScorerEntry(target=f"{_STRUCTURES}:JsonSchema", about="The answer is JSON that fits a schema."),
     "json_match": ScorerEntry(target=f"{_STRUCTURES}:JsonMatch", about="The answer is the expected JSON value."),
-    "numeric": ScorerEntry(target=f"{_STRUCTURES}:Numeric", about="The answer's last number is the expected one."),
-    "edit_distance": ScorerEntry(target=f"{_STRUCTURES}:EditDistance", about="How alike answer and expected text are."),
+    "json_path": ScorerEntry(target=f"{_STRUCTURES}:JsonPath", about="One value in the answer's JSON is as expected."),
+    "numeric": ScorerEntry(
+        target="headgate.evals.scorers.numeric:Numeric", about="The answer states the expected number."
+    ),
+    "edit_distance": ScorerEntry(
+        target=f"{_DISTANCES}:EditDistance", about="How alike answer and expected text are, by Levenshtein distance."
+    ),
+    "rouge_l": ScorerEntry(
+        target=f"{_DISTANCES}:RougeL", about="How much of the expected words the answer has, in order (ROUGE-L)."
+    ),
     "tool_calls": ScorerEntry(target=f"{_STRUCTURES}:ToolCalls", about="The answer calls the expected tools."),
     "refusal": ScorerEntry(target=f"{_STRUCTURES}:Refusal", about="The answer is no refusal."),
     "answered": ScorerEntry(target=f"{_MEASURES}:Answered", about="The answer is not empty."),
