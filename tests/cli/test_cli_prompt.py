@@ -142,7 +142,7 @@ def test_a_protected_move_is_refused_with_1_and_goes_by_override(
     assert "needs a reason" in out(capsys, "promote", "greet@2", "--override", code=2)
     assert "aliases" in client.prompt("greet") and not client.prompt("greet")["aliases"]
     moved = out(capsys, "promote", "greet@latest", "--override", "--reason", "by hand")
-    assert moved == "greet@production is now version 2. Policy standard was overridden; the history has the reason.\n"
+    assert moved == "greet@production is now version 2. Policy starter was overridden; the history has the reason.\n"
     assert "nothing changed" in out(capsys, "promote", "greet@2")
     out(capsys, "promote", "greet@1", "--override", "--reason", "by hand")
     back = json.loads(out(capsys, "rollback", "greet", "--reason", "worse", "--json"))
