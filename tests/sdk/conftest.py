@@ -28,6 +28,10 @@ kind = "openai"
 base_url = "{demo}"
 timeout = {{first_byte_s = 0.3}}
 
+[upstreams.paced]
+kind = "openai"
+base_url = "{paced}"
+
 [upstreams.nobody]
 kind = "openai"
 base_url = "http://127.0.0.1:{closed}/v1"
@@ -35,6 +39,10 @@ base_url = "http://127.0.0.1:{closed}/v1"
 [[routes]]
 model = "demo-slow"
 targets = [{{upstream = "hasty"}}]
+
+[[routes]]
+model = "paced"
+targets = [{{upstream = "paced", model = "demo-chat"}}]
 
 [[routes]]
 model = "unreachable"
@@ -67,8 +75,18 @@ def demo() -> Iterator[DemoUpstream]:
 
 
 @pytest.fixture(scope="package")
-def server(tmp_path_factory: pytest.TempPathFactory, demo: DemoUpstream) -> Iterator[RunningServer]:
-    config = CONFIG.format(demo=demo.base_url, closed=free_port())
+def paced() -> Iterator[DemoUpstream]:
+    """Answers token by token, so that there is time to leave."""
+    upstream = DemoUpstream(speed=1)
+    yield upstream
+    upstream.close()
+
+
+@pytest.fixture(scope="package")
+def server(
+    tmp_path_factory: pytest.TempPathFactory, demo: DemoUpstream, paced: DemoUpstream
+) -> Iterator[RunningServer]:
+    config = CONFIG.format(demo=demo.base_url, paced=paced.base_url, closed=free_port())
     running = RunningServer(tmp_path_factory.mktemp("sdk"), config).start()
     yield running
     running.close()

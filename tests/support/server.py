@@ -278,12 +278,12 @@ def free_port() -> int:
 
 
 class DemoUpstream:
-    """The demo provider without delays, on a port of its own."""
+    """The demo provider on a port of its own; ``speed`` 0 answers without delays, 1 as fast as a real model."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, speed: float = 0) -> None:
         self.port = free_port()
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "headgate.providers.demo", "--port", str(self.port), "--fast"]
+            [sys.executable, "-m", "headgate.providers.demo", "--port", str(self.port), "--speed", str(speed)]
         )
         eventually(self._listens, within_s=20, what="the demo upstream listens")
 
