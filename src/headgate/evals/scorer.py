@@ -223,6 +223,10 @@ SCORERS: dict[str, ScorerEntry] = {
     "rouge_l": ScorerEntry(
         target=f"{_DISTANCES}:RougeL", about="How much of the expected words the answer has, in order (ROUGE-L)."
     ),
+    "similarity": ScorerEntry(
+        target="headgate.evals.scorers.similarity:Similarity",
+        about="How near the embeddings of answer and expected text are.",
+    ),
     "tool_calls": ScorerEntry(target=f"{_STRUCTURES}:ToolCalls", about="The answer calls the expected tools."),
     "refusal": ScorerEntry(target=f"{_STRUCTURES}:Refusal", about="The answer is no refusal."),
     "answered": ScorerEntry(target=f"{_MEASURES}:Answered", about="The answer is not empty."),
@@ -231,6 +235,7 @@ SCORERS: dict[str, ScorerEntry] = {
     "latency": ScorerEntry(target=f"{_MEASURES}:Latency", about="Milliseconds from request to last byte."),
     "cost": ScorerEntry(target=f"{_MEASURES}:Cost", about="US dollars, as the log priced the call."),
     "tokens": ScorerEntry(target=f"{_MEASURES}:Tokens", about="Tokens that the model wrote."),
+    "python": ScorerEntry(target="headgate.evals.scorers.own:Own", about="A Python file of your own says."),
     "judge.rubric": ScorerEntry(target=f"{_JUDGES}:Rubric", about="A judge says whether it meets a rubric."),
     "judge.reference": ScorerEntry(target=f"{_JUDGES}:Reference", about="A judge says whether it is what is expected."),
     "judge.faithfulness": ScorerEntry(

@@ -14,10 +14,12 @@ from headgate.core.errors import ConfigurationError, HeadgateError
 from headgate.evals.cells import Cell, ask_key, cells_of
 from headgate.evals.dataset import Dataset
 from headgate.evals.output import Output, output_of
+from headgate.evals.own_scorer import OwnScorer
 from headgate.evals.runner.calls import Answered, Call, Gateway, embedding_call, prompt_call
 from headgate.evals.runner.purse import Purse
 from headgate.evals.runner.work import Failure, Progress, StopReason, Work, failures_in_words
 from headgate.evals.scorer import Ask, Scorer
+from headgate.evals.scorers.own import Own
 from headgate.evals.suite import Suite, scorers_of
 from headgate.pricing.reasons import group_of
 
@@ -206,13 +208,14 @@ class SideRun:
         """Blocking: what scorers that run here say of each answer."""
         found: list[dict[str, Any]] = []
         for scorer in scorers:
-            if scorer.source != "client":
+            if not isinstance(scorer, Own):
                 continue
-            for cell in cells:
-                if (output := outputs.get(cell.key)) is not None:
-                    score = scorer.score(cell.row, output, self.baseline.get((cell.item, cell.repeat)), ())
-                    said = {"value": score.value, "status": score.status, "reason": score.reason}
-                    found.append({"item": cell.item, "repeat": cell.repeat, "scorer": scorer.spec.id, **said})
+            with OwnScorer(scorer) as own:
+                for cell in cells:
+                    if (output := outputs.get(cell.key)) is not None:
+                        score = own.score(cell.row, output)
+                        said = {"value": score.value, "status": score.status, "reason": score.reason}
+                        found.append({"item": cell.item, "repeat": cell.repeat, "scorer": scorer.spec.id, **said})
         return found
 
     # -- what both share -----------------------------------------------------------------------------------------
