@@ -83,11 +83,9 @@ def test_an_unknown_parameter_is_refused_by_name(kind: str) -> None:
         scorer_of(spec)
 
 
-@pytest.mark.parametrize("kind", SCORERS)
+@pytest.mark.parametrize("kind", ["latency", "cost", "tokens"])
 def test_a_score_is_not_written_in_numbers_that_were_never_there(kind: str) -> None:
     """An answer that the log knows nothing about (no body, no figures) is never given a measure of zero."""
-    if kind not in ("latency", "cost", "tokens"):
-        pytest.skip("it needs no figures of the log")
     found = scorer(kind).score(Row(id="r", input={}), Output(text="x"), None, ())
     assert (found.value, found.status) == (None, "unscored")
 

@@ -27,7 +27,6 @@ def report_of(control: ControlApp, run_id: str, against: str | None, project: st
 
     Raises NotFound, MalformedRequest.
     """
-    from headgate.evals.compare import compare
     from headgate.evals.report import build
 
     registry = control.publisher.registry
@@ -39,16 +38,11 @@ def report_of(control: ControlApp, run_id: str, against: str | None, project: st
     baseline = None
     if other is not None:
         baseline = _side(control, other, project, None if decision is None else decision.baseline_system)
-    directions = {name: scorer.direction for name, scorer in candidate.facts.scorers.items()}
-    compared = None
-    if baseline is not None:
-        compared = compare(candidate.facts.results, baseline.facts.results, directions=directions)
     return build(
         candidate,
         baseline,
         suite=run.suite or run.name,
         dataset=None if run.dataset is None else f"{run.dataset}@{run.dataset_number}",
-        comparison=compared,
         gated=None if decision is None else _gated(control, decision),
         inputs=_inputs(control, run),
         hashes={

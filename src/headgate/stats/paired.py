@@ -43,14 +43,19 @@ def mcnemar_one_sided(better: int, worse: int) -> float:
 def tango_z(b: Any, c: Any, n: Any, delta: float) -> Any:
     """Tango's score statistic of (b - c)/n against the difference ``delta``; numbers or arrays of them."""
     b, c = np.asarray(b, dtype=float), np.asarray(c, dtype=float)
-    linear = (2 * n - b + c) * delta - b - c
-    constant = -c * delta * (1 - delta)
-    share = (np.sqrt(np.maximum(linear * linear - 8 * n * constant, 0)) - linear) / (4 * n)
-    variance = n * (2 * share + delta * (1 - delta))
+    variance = n * tango_variance(b, c, n, delta)
     top = b - c - n * delta
     with np.errstate(divide="ignore", invalid="ignore"):
         found = np.where(variance > 1e-300, top / np.sqrt(np.maximum(variance, 1e-300)), np.sign(top) * np.inf)
     return np.where(top == 0, 0.0, found)
+
+
+def tango_variance(b: Any, c: Any, n: Any, delta: float) -> Any:
+    """The variance of one pair's difference where the true difference is ``delta``, as likely as b and c allow."""
+    linear = (2 * n - b + c) * delta - b - c
+    constant = -c * delta * (1 - delta)
+    share = (np.sqrt(np.maximum(linear * linear - 8 * n * constant, 0)) - linear) / (4 * n)
+    return 2 * share + delta * (1 - delta)
 
 
 def tango_interval(b: int, c: int, n: int, level: float = 0.95) -> tuple[float, float]:

@@ -3,6 +3,7 @@
 import math
 
 from headgate.stats.distributions import noncentral_t_upper, normal_cdf, normal_quantile, t_quantile
+from headgate.stats.paired import QUARTER_PAIR, tango_variance
 
 MOST_ITEMS = 10_000_000
 
@@ -59,3 +60,18 @@ def needed_for_bound(distance: float, sd: float, *, alpha: float = 0.05, power: 
     while bound_power(distance, sd, n, alpha) < power:
         n += 1
     return n
+
+
+def needed_pairs(margin: float, discordant: float, *, alpha: float = 0.05, power: float = 0.8) -> int | None:
+    """The fewest pass-or-fail pairs whose score bound clears -``margin`` when nothing changed and a share
+    ``discordant`` of pairs differs by chance; None beyond 10 million.
+
+    (z_{1-α}·s₀ + z_{power}·s₁)² / (δ - ¼/n)², s₀ the spread at the margin (Tango's restricted one), s₁ the true one.
+    """
+    if discordant <= 0:
+        return max(2, math.ceil(math.log(alpha) / math.log1p(-margin)))
+    at_margin = math.sqrt(tango_variance(discordant / 2, discordant / 2, 1.0, -margin))
+    reach = normal_quantile(1 - alpha) * at_margin + normal_quantile(power) * math.sqrt(discordant)
+    # n(δ - ¼/n)² = reach², solved for √n.
+    root = (reach + math.sqrt(reach * reach + 4 * margin * QUARTER_PAIR)) / (2 * margin)
+    return None if root * root > MOST_ITEMS else max(2, math.ceil(root * root))

@@ -3,8 +3,10 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
+from typing import TYPE_CHECKING
 
-from headgate.evals.compare import Comparison
+from msgspec.structs import replace
+
 from headgate.evals.facts import CardFacts, RunFacts
 from headgate.evals.output import Output
 from headgate.evals.report.cases import Wording, cases_of, cut, scorer_order
@@ -12,6 +14,9 @@ from headgate.evals.report.grouped import Grouped, grouped, mean_number, scorer_
 from headgate.evals.report.metrics import cost_by_item, metrics_of, points_of, slices_of
 from headgate.evals.report.model import Answer, Card, Case, Decision, Hash, Number, Outcome, Report, System
 from headgate.evals.verdict import Verdict
+
+if TYPE_CHECKING:
+    from headgate.evals.compare import Comparison
 
 _MOST_MISSING = 50
 _MOST_TOOL_CALLS = 20
@@ -51,7 +56,7 @@ def build(
     suite: str,
     description: str = "",
     dataset: str | None = None,
-    comparison: Comparison | None = None,
+    comparison: "Comparison | None" = None,
     gated: Gated | None = None,
     inputs: Mapping[str, tuple[str, str | None]] | None = None,
     hashes: Mapping[str, str] | None = None,
@@ -59,13 +64,13 @@ def build(
 ) -> Report:
     """The report of ``candidate``, against ``baseline`` where there is one.
 
-    ``comparison`` is candidate minus baseline; without it the verdict's own is taken. ``inputs`` gives the input and
+    ``comparison`` is candidate minus baseline; without it the two are compared here. ``inputs`` gives the input and
     the expected answer of each item as text, ``hashes`` what the result is bound to, by name. The order of results and
     mappings changes nothing.
     """
     ours, theirs = grouped(candidate.facts), None if baseline is None else grouped(baseline.facts)
     verdict = None if gated is None else gated.verdict
-    compared = comparison or (None if verdict is None else verdict.comparison)
+    found = comparison or (None if baseline is None else compared(candidate.facts, baseline.facts))
     wording = Wording(
         inputs=inputs or {},
         candidate=candidate.answers,
@@ -73,7 +78,7 @@ def build(
     )
     cases = cases_of(ours, theirs, wording)
     main = _main_scorer(ours, theirs)
-    slices, slices_left_out = slices_of(compared, ours)
+    slices, slices_left_out = slices_of(found, ours)
     counts = _counts(cases)
     return Report(
         suite=suite,
@@ -82,7 +87,7 @@ def build(
         candidate=_system(candidate, ours),
         baseline=None if baseline is None or theirs is None else _system(baseline, theirs),
         decision=None if gated is None else _decision(gated),
-        metrics=metrics_of(ours, theirs, compared, verdict, cases),
+        metrics=metrics_of(ours, theirs, found, verdict, cases),
         main_scorer=main,
         slices=slices,
         slices_left_out=slices_left_out,
@@ -95,8 +100,29 @@ def build(
         uncompared=counts[None],
         cards=tuple(_card(name, card) for name, card in sorted(candidate.facts.judges.items())),
         hashes=tuple(Hash(name=name, value=value) for name, value in (hashes or {}).items()),
-        notes=(*notes, *_notes(candidate, ours, compared, cases)),
+        notes=(*notes, *_notes(candidate, ours, found, cases)),
     )
+
+
+def compared(candidate: RunFacts, baseline: RunFacts) -> "Comparison | None":
+    """Candidate minus baseline, scorer by scorer; None when a side has no results.
+
+    Judges of pairs have values for the candidate alone: they are laid against the value that means equal.
+    """
+    if not candidate.results or not baseline.results:
+        return None
+    # Brings numpy, which only those wait for who compute.
+    from headgate.evals.compare import compare
+
+    equal = {name: one.equal_at for name, one in candidate.scorers.items() if one.equal_at is not None}
+    other = [row for row in baseline.results if row.scorer not in equal]
+    other += [
+        replace(row, run=baseline.run, system=baseline.system, value=equal[row.scorer] if row.status == "ok" else None)
+        for row in candidate.results
+        if row.scorer in equal
+    ]
+    directions = {name: one.direction for name, one in candidate.scorers.items()}
+    return compare(candidate.results, other, directions=directions)
 
 
 def answer_of(output: Output | None, reason: str | None = None) -> Answer:
@@ -209,7 +235,7 @@ def _share(value: float | None, n: int, method: str) -> Number | None:
     return None if value is None else Number(value=value, n=n, method=method)
 
 
-def _notes(candidate: Side, ours: Grouped, comparison: Comparison | None, cases: Sequence[Case]) -> list[str]:
+def _notes(candidate: Side, ours: Grouped, comparison: "Comparison | None", cases: Sequence[Case]) -> list[str]:
     notes: list[str] = []
     planned = candidate.facts.items_planned
     if planned is not None and planned > len(ours.items):

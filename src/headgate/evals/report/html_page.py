@@ -99,6 +99,7 @@ class View:
     report: Report
     metrics: tuple[MetricRow, ...]
     units: dict[str, Unit]
+    quiet: frozenset[str]  # scorers that are shown only: they win and lose no case
     forests: tuple[Forest, ...]
     scatter: Scatter | None
     sections: tuple[CaseSection, ...]
@@ -129,6 +130,7 @@ def view(report: Report, *, has_pages: bool = False) -> View:
         report=report,
         metrics=tuple(MetricRow(metric=one, shares=_shares(one)) for one in report.metrics),
         units=units,
+        quiet=frozenset(one.scorer for one in report.metrics if one.role == "info" and not one.must_pass),
         forests=tuple(_forests(report)),
         scatter=scatter(report.points, "" if main is None else main.unit),
         sections=tuple(_sections(report)),

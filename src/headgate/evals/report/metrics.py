@@ -1,16 +1,20 @@
 """Scorer by scorer and slice by slice: both means, the paired difference, and the word that follows from them."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
 
-from headgate.evals.compare import Comparison, Interval, Moments, ScorerComparison
 from headgate.evals.facts import ScorerFacts
 from headgate.evals.report.cases import scorer_order
 from headgate.evals.report.grouped import Grouped, is_check, mean_number, scorer_facts, unit_of
 from headgate.evals.report.model import Case, Metric, MetricOutcome, Number, Point, Slice
 from headgate.evals.verdict import Outcome, Verdict
+from headgate.stats.multiplicity import holm
+
+if TYPE_CHECKING:
+    from headgate.evals.compare import Comparison, Interval, Moments, ScorerComparison
 
 MOST_SLICES = 60
 _MOST_SLICE_POINTS = 12
@@ -21,7 +25,7 @@ _GRAVITY: tuple[Outcome, ...] = ("fail", "inconclusive", "pass")
 def metrics_of(
     candidate: Grouped,
     baseline: Grouped | None,
-    comparison: Comparison | None,
+    comparison: "Comparison | None",
     verdict: Verdict | None,
     cases: Sequence[Case],
 ) -> tuple[Metric, ...]:
@@ -30,17 +34,17 @@ def metrics_of(
     level = None if comparison is None else comparison.level
     names = scorer_order(candidate, baseline)
     made = [_metric(scorer_facts(candidate, name), candidate, baseline, compared.get(name), level) for name in names]
-    failed = _failed(cases)
+    counts = _counts(cases)
     rank = {"primary": 0, "guard": 1, "info": 2}
     made.sort(key=lambda metric: (not metric.must_pass and rank.get(metric.role, 3), names.index(metric.scorer)))
-    return tuple(_with_outcome(metric, failed.get(metric.scorer, 0), verdict) for metric in made)
+    return tuple(_with_outcome(metric, counts, verdict) for metric in made)
 
 
 def _metric(
     facts: ScorerFacts,
     candidate: Grouped,
     baseline: Grouped | None,
-    found: ScorerComparison | None,
+    found: "ScorerComparison | None",
     level: float | None,
 ) -> Metric:
     name, is_difference = facts.id, facts.equal_at is not None
@@ -65,9 +69,9 @@ def _metric(
         baseline=theirs,
         difference=_difference(facts, found, ours, level),
         p=None if found is None else found.p,
-        wins=0 if found is None else found.wins,
-        ties=0 if found is None else found.ties,
-        losses=0 if found is None else found.losses,
+        wins=0,
+        ties=0,
+        losses=0,
         failed=0,
         unscored=candidate.with_status(name, "unscored"),
         errors=candidate.with_status(name, "error"),
@@ -77,7 +81,7 @@ def _metric(
     )
 
 
-def _moments(moments: Moments, found: ScorerComparison, level: float | None) -> Number:
+def _moments(moments: "Moments", found: "ScorerComparison", level: float | None) -> Number:
     return Number(
         value=moments.mean,
         **_ends(moments.interval, level),
@@ -88,7 +92,9 @@ def _moments(moments: Moments, found: ScorerComparison, level: float | None) -> 
     )
 
 
-def _difference(facts: ScorerFacts, found: ScorerComparison | None, ours: Number, level: float | None) -> Number | None:
+def _difference(
+    facts: ScorerFacts, found: "ScorerComparison | None", ours: Number, level: float | None
+) -> Number | None:
     if found is not None:
         return Number(
             value=found.difference,
@@ -113,27 +119,35 @@ def _difference(facts: ScorerFacts, found: ScorerComparison | None, ours: Number
     )
 
 
-def _ends(interval: Interval | None, level: float | None) -> dict[str, Any]:
+def _ends(interval: "Interval | None", level: float | None) -> dict[str, Any]:
     if interval is None:
         return {"low": None, "high": None, "level": None}
     return {"low": interval.low, "high": interval.high, "level": level}
 
 
-def _failed(cases: Sequence[Case]) -> dict[str, int]:
-    found: dict[str, int] = {}
+def _counts(cases: Sequence[Case]) -> dict[tuple[str, str], int]:
+    """How many cases each scorer calls a win, a tie, a loss, and failed."""
+    found: Counter[tuple[str, str]] = Counter()
     for case in cases:
         for score in case.scores:
+            if score.outcome is not None:
+                found[score.scorer, score.outcome] += 1
             if score.candidate is not None and score.candidate.is_failed:
-                found[score.scorer] = found.get(score.scorer, 0) + 1
+                found[score.scorer, "failed"] += 1
     return found
 
 
-def _with_outcome(metric: Metric, failed: int, verdict: Verdict | None) -> Metric:
+def _with_outcome(metric: Metric, counts: Mapping[tuple[str, str], int], verdict: Verdict | None) -> Metric:
     said = [] if verdict is None else [rule.outcome for rule in verdict.rules if rule.metric == metric.scorer]
-    for outcome in _GRAVITY:
-        if outcome in said:
-            return replace(metric, outcome=outcome, failed=failed)
-    return replace(metric, outcome=_word(metric), failed=failed)
+    gravest = next((outcome for outcome in _GRAVITY if outcome in said), None)
+    return replace(
+        metric,
+        outcome=gravest or _word(metric),
+        wins=counts.get((metric.scorer, "win"), 0),
+        ties=counts.get((metric.scorer, "tie"), 0),
+        losses=counts.get((metric.scorer, "loss"), 0),
+        failed=counts.get((metric.scorer, "failed"), 0),
+    )
 
 
 def _word(metric: Metric) -> MetricOutcome:
@@ -146,7 +160,7 @@ def _word(metric: Metric) -> MetricOutcome:
     return "better" if (number.value > 0) == (metric.direction == "higher") else "worse"
 
 
-def slices_of(comparison: Comparison | None, candidate: Grouped) -> tuple[tuple[Slice, ...], int]:
+def slices_of(comparison: "Comparison | None", candidate: Grouped) -> tuple[tuple[Slice, ...], int]:
     """The slices of the scorers that decide (of all, when none does) and how many more there are."""
     if comparison is None:
         return (), 0
@@ -156,7 +170,7 @@ def slices_of(comparison: Comparison | None, candidate: Grouped) -> tuple[tuple[
         for one in primary or comparison.scorers
         for index, part in enumerate(one.slices)
     ]
-    alarms = _holm([p for _, p in found], 1 - comparison.level)
+    alarms = _alarms([p for _, p in found], 1 - comparison.level)
     made = [replace(one, p=p, is_alarm=index in alarms) for index, (one, p) in enumerate(found)]
     made.sort(key=lambda one: (not one.is_alarm, _loss(one) if len(made) > MOST_SLICES else 0.0))
     kept = made[:MOST_SLICES]
@@ -164,7 +178,7 @@ def slices_of(comparison: Comparison | None, candidate: Grouped) -> tuple[tuple[
     return tuple(kept), len(made) - len(kept)
 
 
-def _slice(found: ScorerComparison, tag: str, value: str, level: float, index: int, facts: ScorerFacts) -> Slice:
+def _slice(found: "ScorerComparison", tag: str, value: str, level: float, index: int, facts: ScorerFacts) -> Slice:
     part = found.slices[index]
     return Slice(
         by=tag,
@@ -190,15 +204,11 @@ def _loss(one: Slice) -> float:
     return change if one.direction == "higher" else -change
 
 
-def _holm(p_values: Sequence[float | None], alpha: float) -> set[int]:
-    """Holm's step-down: the places whose p stays below ``alpha`` although this many were looked at."""
-    known = sorted((p, index) for index, p in enumerate(p_values) if p is not None)
-    found: set[int] = set()
-    for rank, (p, index) in enumerate(known):
-        if p > alpha / (len(known) - rank):
-            break
-        found.add(index)
-    return found
+def _alarms(p_values: Sequence[float | None], alpha: float) -> set[int]:
+    """The places whose p stays below ``alpha`` although this many were looked at."""
+    known = [(index, p) for index, p in enumerate(p_values) if p is not None]
+    adjusted = holm([p for _, p in known])
+    return {index for (index, _), p in zip(known, adjusted, strict=True) if p <= alpha}
 
 
 def points_of(candidate: Grouped, baseline: Grouped | None, scorer: str | None) -> tuple[Point, ...]:

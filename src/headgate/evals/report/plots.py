@@ -9,7 +9,7 @@ from headgate.evals.report.figures import figure, signed
 from headgate.evals.report.model import Number, Point, Unit
 
 _EDGE = 3.0  # per cent that stay free on either side
-_TICKS = 4
+_TICKS = 5
 
 
 @dataclass(frozen=True, kw_only=True)

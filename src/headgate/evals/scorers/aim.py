@@ -134,12 +134,19 @@ def _last_match(pattern: str, text: str) -> str:
     return found
 
 
-def json_of(text: str, *, allow_fence: bool = False) -> Any:
-    """The JSON value of a whole text; raises Unreadable for anything else, NaN and values nested too deep included."""
+def json_of(text: str, *, allow_fence: bool = False, allow_repeats: bool = True) -> Any:
+    """The JSON value of a whole text; raises Unreadable for anything else, NaN and values nested too deep included.
+
+    ``allow_repeats``: a key may be there twice, and the last one counts, as most readers have it.
+    """
     if len(text) > MAX_JSON_CHARS:
         raise Unreadable(f"the answer has more than {MAX_JSON_CHARS:,} characters")
     try:
-        return json.loads(_unfenced(text) if allow_fence else text, parse_constant=_no_constant)
+        return json.loads(
+            _unfenced(text) if allow_fence else text,
+            parse_constant=_no_constant,
+            object_pairs_hook=None if allow_repeats else _distinct,
+        )
     except RecursionError:
         raise Unreadable("the answer is JSON nested too deep") from None
     except ValueError as error:
@@ -148,6 +155,13 @@ def json_of(text: str, *, allow_fence: bool = False) -> Any:
 
 def _no_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is no JSON value")
+
+
+def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a key is there twice")
+    return found
 
 
 def _unfenced(text: str) -> str:

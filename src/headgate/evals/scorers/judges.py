@@ -46,6 +46,18 @@ def question_of(row: Row, key: str | None) -> str:
     return json.dumps(given, ensure_ascii=False)[:MAX_TEXT_CHARS]
 
 
+def judged_text(output: Output) -> str:
+    """What of an answer a judge reads: its text, and the tools that it calls, one a line."""
+    calls = [f"[calls {call.name} with {call.arguments_json}]" for call in output.tool_calls]
+    return "\n".join([output.text, *calls] if output.text or not calls else calls)
+
+
+def too_long(*outputs: Output | None) -> str | None:
+    """Why answers cannot be judged whole: a judge that reads half of an answer says nothing about the other half."""
+    longest = max((len(judged_text(output)) for output in outputs if output is not None), default=0)
+    return f"an answer of {longest:,} characters is too long to be judged" if longest > MAX_TEXT_CHARS else None
+
+
 def verdict_of(answer: Output | None, words: Sequence[str]) -> tuple[str | None, str]:
     """The verdict of a judge's answer (None: there is none that counts) and its reason, or why there is none."""
     if answer is None:
@@ -53,7 +65,7 @@ def verdict_of(answer: Output | None, words: Sequence[str]) -> tuple[str | None,
     if answer.finish_reason not in _WHOLE:
         return None, f"the judge's answer ended by {answer.finish_reason}"
     try:
-        found = json_of(answer.text.strip(), allow_fence=True)
+        found = json_of(answer.text.strip(), allow_fence=True, allow_repeats=False)
     except Unreadable as error:
         return None, f"the verdict cannot be read: {error}"
     if not isinstance(found, dict) or set(found) - {"reason", "verdict"}:
@@ -68,14 +80,22 @@ class _Judge(BaseScorer):
     needs_judge = True
 
     def _variables(self, row: Row, output: Output) -> dict[str, Any]:
-        raise ScorerFault("this judge asks nothing")
+        raise NotImplementedError
+
+    def _lacks(self, row: Row) -> str | None:
+        """What the row does not have and the judge needs."""
+        return None
 
     def asks(self, row: Row, output: Output, baseline: Output | None) -> tuple[Ask, ...]:
-        """One call: the judge's prompt with what is to be judged."""
+        """One call: the judge's prompt with what is to be judged; none for what cannot be judged."""
+        if self._lacks(row) or too_long(output):
+            return ()
         return (Ask(kind="judge", judge=self.spec.judge, variables=self._variables(row, output)),)
 
     def score(self, row: Row, output: Output, baseline: Output | None, answers: Sequence[Output | None]) -> Score:
         """1 for pass, 0 for fail."""
+        if lacks := self._lacks(row) or too_long(output):
+            return unscored(lacks)
         verdict, reason = verdict_of(answers[0] if answers else None, tuple(_PASS_FAIL))
         return unscored(reason) if verdict is None else scored(_PASS_FAIL[verdict], reason, verdict=verdict)
 
@@ -83,6 +103,7 @@ class _Judge(BaseScorer):
 class Rubric(_Judge):
     """A judge says whether the answer meets every point of a rubric."""
 
+    version = 2
     params_type = RubricParams
 
     def __init__(self, spec: ScorerSpec) -> None:
@@ -94,7 +115,7 @@ class Rubric(_Judge):
     def _variables(self, row: Row, output: Output) -> dict[str, Any]:
         return {
             "question": question_of(row, self._params.question),
-            "answer": output.text[:MAX_TEXT_CHARS],
+            "answer": judged_text(output),
             "rubric": self._params.rubric,
         }
 
@@ -102,6 +123,7 @@ class Rubric(_Judge):
 class Reference(_Judge):
     """A judge says whether the answer says what the row's expected answer says."""
 
+    version = 2
     params_type = QuestionParams
     _RUBRIC = "The answer says what the reference says: nothing of it is missing, nothing contradicts it."
 
@@ -109,56 +131,44 @@ class Reference(_Judge):
         super().__init__(spec)
         self._params = params_of(spec, QuestionParams)
 
-    def asks(self, row: Row, output: Output, baseline: Output | None) -> tuple[Ask, ...]:
-        """None where the row has no expected answer."""
-        return () if row.expected is None else super().asks(row, output, baseline)
+    def _lacks(self, row: Row) -> str | None:
+        return "the row has no expected answer" if row.expected is None else None
 
     def _variables(self, row: Row, output: Output) -> dict[str, Any]:
         expected = row.expected if isinstance(row.expected, str) else json.dumps(row.expected, ensure_ascii=False)
         return {
             "question": question_of(row, self._params.question),
-            "answer": output.text[:MAX_TEXT_CHARS],
+            "answer": judged_text(output),
             "rubric": self._RUBRIC,
             "reference": expected[:MAX_TEXT_CHARS],
         }
-
-    def score(self, row: Row, output: Output, baseline: Output | None, answers: Sequence[Output | None]) -> Score:
-        """1 for pass, 0 for fail; unscored without an expected answer."""
-        if row.expected is None:
-            return unscored("the row has no expected answer")
-        return super().score(row, output, baseline, answers)
 
 
 class Faithfulness(_Judge):
     """A judge says whether every claim of the answer is supported by the row's context."""
 
+    version = 2
     params_type = QuestionParams
 
     def __init__(self, spec: ScorerSpec) -> None:
         super().__init__(spec)
         self._params = params_of(spec, QuestionParams)
 
-    def asks(self, row: Row, output: Output, baseline: Output | None) -> tuple[Ask, ...]:
-        """None where the row has no context."""
-        return super().asks(row, output, baseline) if row.context else ()
+    def _lacks(self, row: Row) -> str | None:
+        return None if row.context else "the row has no context"
 
     def _variables(self, row: Row, output: Output) -> dict[str, Any]:
         return {
             "question": question_of(row, self._params.question),
-            "answer": output.text[:MAX_TEXT_CHARS],
+            "answer": judged_text(output),
             "sources": [str(source)[:MAX_TEXT_CHARS] for source in row.context],
         }
-
-    def score(self, row: Row, output: Output, baseline: Output | None, answers: Sequence[Output | None]) -> Score:
-        """1 for pass, 0 for fail; unscored without a context."""
-        if not row.context:
-            return unscored("the row has no context")
-        return super().score(row, output, baseline, answers)
 
 
 class Pairwise(BaseScorer):
     """A judge says which of two answers is better, asked in both orders: 1 candidate, -1 baseline, 0 neither."""
 
+    version = 2
     params_type = PairwiseParams
     range = (-1.0, 1.0)
     needs_baseline = True
@@ -170,12 +180,12 @@ class Pairwise(BaseScorer):
 
     def asks(self, row: Row, output: Output, baseline: Output | None) -> tuple[Ask, ...]:
         """Two calls, the answers swapped; none without a baseline, or where both answers are the same."""
-        if baseline is None or output.sha256 == baseline.sha256:
+        if baseline is None or output.sha256 == baseline.sha256 or too_long(output, baseline):
             return ()
         shared: dict[str, Any] = {"question": question_of(row, self._params.question)}
         if self._params.criteria is not None:
             shared["criteria"] = self._params.criteria
-        one, other = output.text[:MAX_TEXT_CHARS], baseline.text[:MAX_TEXT_CHARS]
+        one, other = judged_text(output), judged_text(baseline)
         orders = ((one, other), (other, one))
         return tuple(
             Ask(kind="judge", judge=self.spec.judge, variables={**shared, "answer_a": first, "answer_b": second})
@@ -188,6 +198,8 @@ class Pairwise(BaseScorer):
             return unscored("there is no baseline to compare with")
         if output.sha256 == baseline.sha256:
             return scored(0, "both answers are the same", swap="same")
+        if lacks := too_long(output, baseline):
+            return unscored(lacks)
         read = [verdict_of(answer, ("A", "B", "tie")) for answer in answers]
         if len(read) != 2 or any(verdict is None for verdict, _ in read):
             why = next((reason for verdict, reason in read if verdict is None), "the judge was not asked twice")
