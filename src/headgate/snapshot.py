@@ -18,6 +18,7 @@ import msgspec
 
 from headgate.core.errors import HomeError, NotFound
 from headgate.core.protection import LATEST, PRODUCTION
+from headgate.core.served_models import FoundModel, ModelEntry, no_model
 from headgate.core.settings import Settings
 
 Role = Literal["app", "developer", "approver", "admin"]
@@ -124,12 +125,20 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     settings: Settings
     keys: dict[str, KeyEntry]  # by SHA-256 hex digest of the key
     prompts: dict[str, PromptEntry] = {}  # by name
+    models: dict[str, ModelEntry] = {}  # by name
 
     def prompt(self, name: str, *, number: int | None = None, alias: str | None = None) -> FoundPrompt:
         """The prompt version that a reference means; raises NotFound, naming the nearest prompt or alias."""
         entry = self.prompts.get(name)
         if entry is None:
             raise no_prompt(name, self.prompts)
+        return entry.resolve(number, alias)
+
+    def model(self, name: str, *, number: int | None = None, alias: str | None = None) -> FoundModel:
+        """The model version that a reference means; raises NotFound, naming the nearest model or alias."""
+        entry = self.models.get(name)
+        if entry is None:
+            raise no_model(name, self.models)
         return entry.resolve(number, alias)
 
 

@@ -52,6 +52,16 @@ class Log:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Models:
+    """How classic models are run: one process per served version."""
+
+    memory_mb: int = 2048
+    timeout_s: float = 30
+    spare: int = 4
+    max_file_mb: int = 2048
+
+
+@dataclass(frozen=True, kw_only=True)
 class Timeout:
     """How long an upstream may take, phase by phase."""
 
@@ -141,6 +151,7 @@ class Settings:
 
     server: Server = Server()
     log: Log = Log()
+    models: Models = Models()
     upstreams: Mapping[str, Upstream] = field(default_factory=dict)  # by name, in the order written
     routes: tuple[Route, ...] = ()
     prices: tuple[Price, ...] = ()
