@@ -5,6 +5,9 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest
+# Most tests wait for servers, so four at a time keep two cores busy; a file's tests stay in one process.
+JOBS   ?= 4
+SPREAD := -n $(JOBS) --dist loadfile
 UV     := $(shell command -v uv 2>/dev/null)
 
 pip_install = $(BIN)/python -m pip install --quiet --disable-pip-version-check $(1)
@@ -25,10 +28,10 @@ serve: $(VENV)/.serve  ## Start the gateway with its demo provider on http://127
 	$(BIN)/headgate serve --demo
 
 test: $(VENV)/.dev  ## The tests, without the slow ones
-	$(PYTEST) -m "not slow"
+	$(PYTEST) $(SPREAD) -m "not slow"
 
 test-all: $(VENV)/.dev  ## All tests, the slow ones too: with the openai package 2.x, long fuzzing
-	$(PYTEST)
+	$(PYTEST) $(SPREAD)
 
 check: $(VENV)/.dev  ## Format, lint, types, floors, and whether the generated reference is up to date
 	$(BIN)/ruff format --check .

@@ -27,7 +27,7 @@ _BLOCK = re.compile(
     r"(?:<!-- (?P<mark>run|prints) -->\n)?^```(?P<kind>\w*)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL
 )
 _LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
-_COMMAND = re.compile(r"\bheadgate ((?:[a-z]+)(?:[ |][a-z]+)*)")
+_COMMAND = re.compile(r"\bheadgate ((?:[a-z]+)(?:[ |][a-z]+(?:-[a-z]+)*)*)")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -50,12 +50,20 @@ def test_every_command_shows_an_example(path: tuple[str, ...]) -> None:
 
 def test_help_lists_the_commands_that_work_and_no_others() -> None:
     listed = set(headgate.list_commands(click.Context(headgate)))
-    assert listed == {"init", "serve", "status", "doctor", "log", "explain", "cost", "prompt", "sql", "key", "history"}
+    data = {"log", "explain", "cost", "sql", "history"}
+    assert listed == data | {"init", "serve", "status", "doctor", "prompt", "dataset", "eval", "score", "key"}
 
 
 @pytest.mark.parametrize(
     "arguments",
-    [["--help"], ["log", "--help"], ["log", "list", "--help"], ["serve", "--help"], ["prompt", "push", "--help"]],
+    [
+        ["--help"],
+        ["log", "--help"],
+        ["log", "list", "--help"],
+        ["serve", "--help"],
+        ["prompt", "push", "--help"],
+        ["eval", "gate", "--help"],
+    ],
 )
 def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
     code = (

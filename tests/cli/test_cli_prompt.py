@@ -138,7 +138,7 @@ def test_a_protected_move_is_refused_with_1_and_goes_by_override(
     client: Client, capsys: pytest.CaptureFixture[str]
 ) -> None:
     refused = out(capsys, "promote", "greet@2", code=1)
-    assert refused.startswith("Refused: greet@2 may not become production.") and "--override" in refused
+    assert refused.startswith("Refused: greet@2 may not become production.") and "headgate eval init greet" in refused
     assert "needs a reason" in out(capsys, "promote", "greet@2", "--override", code=2)
     assert "aliases" in client.prompt("greet") and not client.prompt("greet")["aliases"]
     moved = out(capsys, "promote", "greet@latest", "--override", "--reason", "by hand")

@@ -32,6 +32,7 @@ class Served:
     def record(self, *, said: str = "Hello", answer: str = "Hi there", age_s: float = 5.0, **fields: Any) -> str:
         """Record and store one chat; returns its id."""
         at_us = now_us() - int(age_s * 1e6)
+        body = fields.pop("request_body", None)
         record = FinalRecord(
             **{
                 "request_id": uuid7(at_us),
@@ -57,10 +58,11 @@ class Served:
                 **fields,
             }
         )
-        request = json.dumps({"model": record.model_requested, "messages": [{"role": "user", "content": said}]})
+        usual = {"model": record.model_requested, "messages": [{"role": "user", "content": said}]}
+        request = json.dumps(usual if body is None else body)
         message = {"role": "assistant", "content": answer}
         response = json.dumps({"id": "c-1", "choices": [{"index": 0, "message": message, "finish_reason": "stop"}]})
-        is_kept = record.capture == "full"
+        is_kept = record.capture in ("full", "truncated")
         assert self._spool.append_final(
             record, request.encode() if is_kept else b"", b"", [response.encode()] if is_kept else []
         )
@@ -87,6 +89,17 @@ class Served:
     ) -> httpx2.Response:
         """One request to the application."""
         return asyncio.run(self._ask(method, path, {**(headers or {}), **_key_header(key)}, body, form))
+
+    def send(self, path: str, content: bytes, content_type: str) -> httpx2.Response:
+        """A POST of bytes."""
+
+        async def sent() -> httpx2.Response:
+            assert self.control.asgi is not None
+            transport = httpx2.ASGITransport(app=self.control.asgi)
+            async with httpx2.AsyncClient(transport=transport, base_url="http://127.0.0.1:4400") as client:
+                return await client.post(path, content=content, headers={"content-type": content_type})
+
+        return asyncio.run(sent())
 
     def get(self, path: str, *, key: str | None = None) -> Any:
         """The JSON answer of a GET that must work."""

@@ -12,14 +12,16 @@ from headgate.core import ids
 from headgate.core.errors import Forbidden, MalformedRequest, NotFound
 from headgate.core.protection import ProtectRule
 from headgate.registry import aliases, history, prompts
-from headgate.registry.aliases import Wish
+from headgate.registry.aliases import Guard, Wish
 from headgate.registry.database import Database
 from headgate.snapshot import Role
 from support.prompt_files import pushed
 
 ME = Wish(who="key_me", role="developer", reason="because")
-RULE = ProtectRule(policy="standard", approvers=0, where="headgate.toml line 31")
-TWO_PEOPLE = ProtectRule(policy="strict", approvers=1, where="headgate.toml line 31")
+RULE = Guard(rule=ProtectRule(policy="standard", approvers=0, where="headgate.toml line 31"), policy_sha256="5" * 64)
+TWO_PEOPLE = Guard(
+    rule=ProtectRule(policy="strict", approvers=1, where="headgate.toml line 31"), policy_sha256="6" * 64, approvers=1
+)
 
 
 @pytest.fixture
@@ -67,8 +69,8 @@ def test_a_covered_move_is_refused_with_the_rule_the_content_and_the_way_on(data
     assert raised.value.code == "move_refused"
     assert raised.value.sentence == (
         "Refused: a@2 may not become production. Policy standard (headgate.toml line 31) asks for a passing receipt "
-        f"for content {content}…; none exists. Evaluations come with a later release; an approver may override: "
-        'headgate prompt promote a@2 --override --reason "…"'
+        f"for content {content}…; none exists. Write a suite and run its gate: "
+        "headgate eval init a --from-log 25"
     )
     assert prompts.get_prompt(database, "a").aliases == {}
     assert history.entries(database, "prompt:a")[0].action == "prompt.push"

@@ -1,14 +1,16 @@
 """The anthropic SDK through Headgate: what it reads is what the provider said, and the log has it."""
 
 import asyncio
+import json
 from typing import Any
 
 import anthropic
 import pydantic
 import pytest
 
+from headgate.client import Client
 from support.calls import Calls
-from support.server import RunningServer
+from support.server import RunningServer, eventually
 
 MODEL = "claude-sonnet-4-6"
 WEATHER: Any = {
@@ -104,9 +106,18 @@ def test_tokens_are_counted_by_the_provider(anthropic_client: anthropic.Anthropi
     calls.row(endpoint="other", path="/v1/messages/count_tokens", outcome="ok", status=200, upstream="anthropic")
 
 
-def test_models_are_listed_and_retrieved_in_this_dialect(anthropic_client: anthropic.Anthropic, calls: Calls) -> None:
-    names = {model.id for model in anthropic_client.models.list(limit=100)}
-    assert "demo-chat" in names
+def test_models_are_listed_and_retrieved_in_this_dialect(
+    server: RunningServer, anthropic_client: anthropic.Anthropic, calls: Calls
+) -> None:
+    message = {"role": "user", "content": "Hi"}
+    with Client(server.url) as client:
+        client.push_prompts([("listed.yaml", json.dumps({"name": "listed", "model": MODEL, "messages": [message]}))])
+    wanted = {"demo-chat", "prompt:listed@latest"}
+    eventually(
+        lambda: wanted <= {model.id for model in anthropic_client.models.list(limit=100)},
+        within_s=5,
+        what="the prompt is listed",
+    )
     calls.row(endpoint="other", path="/v1/models", outcome="ok")
     assert anthropic_client.models.retrieve(MODEL).id == MODEL
     calls.row(endpoint="other", upstream="anthropic", status=200)

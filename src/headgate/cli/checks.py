@@ -72,6 +72,19 @@ def settings_findings(settings: "Settings") -> Iterator[Finding]:
             yield _ok("provider keys", f'upstream "{upstream.name}": {said}')
 
 
+def policy_findings(settings: "Settings") -> Iterator[Finding]:
+    """The policy files that `[[protect]]` rules name."""
+    from headgate.evals.rule_policies import policy_faults
+
+    faults = policy_faults(settings)
+    for fault in faults:
+        yield Finding(
+            check="policies", level="fault", what=fault, mend="Correct the file; nothing moves by it till then."
+        )
+    if settings.protect and not faults:
+        yield _ok("policies", ", ".join(dict.fromkeys(rule.policy for rule in settings.protect)))
+
+
 def home_findings(home: Path, max_disk_gb: float) -> Iterator[Finding]:
     """Rights of the data directory, and room on its disk."""
     if not home.is_dir():

@@ -12,6 +12,7 @@ from headgate.cli.checks import (
     Level,
     clock_finding,
     home_findings,
+    policy_findings,
     port_finding,
     server_findings,
     settings_findings,
@@ -85,6 +86,7 @@ def examine(config: Path | None, home: Path | None) -> Iterator[Finding]:
         yield fault
     elif settings is not None:
         yield from settings_findings(settings)
+        yield from policy_findings(settings)
     yield from home_findings(place, settings.log.max_disk_gb if settings is not None else 20)
     yield from _server(settings, place, home)
     yield vocabulary_finding()

@@ -29,6 +29,11 @@ COMMANDS = {
     "explain": Entry(target="headgate.cli.explain:explain", help="Every decision behind one answer."),
     "cost": Entry(target="headgate.cli.cost:cost", help="What was spent, by model, prompt, key, day or tag."),
     "prompt": Entry(target="headgate.cli.prompt:prompt", help="Prompts as releases: push, diff, promote, roll back."),
+    "dataset": Entry(target="headgate.cli.dataset:dataset", help="Cases of evaluations, as versions by content."),
+    "eval": Entry(target="headgate.cli.eval:evaluation", help="Evaluations: run suites, gate, compare, report."),
+    "score": Entry(
+        target="headgate.cli.score:score", help="Judgements of requests: push thumbs, ratings, corrections."
+    ),
     "sql": Entry(target="headgate.cli.sql:sql", help="One read-only SELECT over the log."),
     "key": Entry(target="headgate.cli.keys:key", help="API keys: create, list, revoke, rotate."),
     "history": Entry(target="headgate.cli.history:history", help="Who changed what, when and why."),
@@ -39,8 +44,8 @@ COMMANDS = {
     cls=LazyGroup,
     entries=COMMANDS,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog="Exit codes: 0 done, 1 a fault was found or a move refused, 2 usage or configuration, "
-    "5 upstream or infrastructure, 70 a defect of Headgate, 130 interrupted.",
+    epilog="Exit codes: 0 done, 1 a fault was found, a gate failed or a move refused, 2 usage or configuration, "
+    "3 inconclusive, 4 budget reached, 5 upstream or infrastructure, 70 a defect of Headgate, 130 interrupted.",
 )
 @click.version_option(__version__, message="headgate %(version)s")
 @click.option("--debug", is_flag=True, help="Show the traceback of a failure.")

@@ -23,6 +23,8 @@ COMMANDS = {
     "render": Entry(target="headgate.cli.prompt_render:render", help="What a call would send, its tokens and price."),
     "alias": Entry(target="headgate.cli.prompt_moves:alias", help="Point an alias to a version, or remove it."),
     "promote": Entry(target="headgate.cli.prompt_moves:promote", help="Make a version production."),
+    "try": Entry(target="headgate.cli.prompt_evidence:try_prompt", help="Replay real calls on it: evidence, no test."),
+    "approve": Entry(target="headgate.cli.prompt_evidence:approve", help="A second person's yes to a promotion."),
     "rollback": Entry(target="headgate.cli.prompt_moves:rollback", help="Back to the version before."),
     "archive": Entry(target="headgate.cli.prompt_moves:archive", help="Take a version out of service, or back."),
 }

@@ -1,41 +1,14 @@
 """How values look on a terminal: numbers, money, times, and hostile text made harmless. Pure functions."""
 
 import json
-import unicodedata
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
+from headgate.core.printable import is_unsafe
+from headgate.core.printable import printable as printable  # the commands know it by this module
+
 MISSING = "-"
-# Cf characters that scripts and emoji need (zero-width joiners); every other one can hide or reorder text.
-_HARMLESS_FORMAT = {"\u200c", "\u200d"}
-_UNSAFE_CATEGORIES = {"Cc", "Cf", "Cs", "Co", "Zl", "Zp"}
-
-
-def printable(text: object, *, keep_lines: bool = False) -> str:
-    """``text`` with every character that could steer a terminal written out (``\\x1b``, ``\\u202e``).
-
-    With ``keep_lines`` newlines and tabs stay (a carriage return before a newline is dropped).
-    """
-    raw = str(text)
-    if raw.isascii() and raw.isprintable():
-        return raw
-    if keep_lines:
-        raw = raw.replace("\r\n", "\n")
-    kept = "\n\t" if keep_lines else ""
-    return "".join(char if char in kept or not _is_unsafe(char) else _escaped(char) for char in raw)
-
-
-def _is_unsafe(char: str) -> bool:
-    return unicodedata.category(char) in _UNSAFE_CATEGORIES and char not in _HARMLESS_FORMAT
-
-
-def _escaped(char: str) -> str:
-    code = ord(char)
-    short = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}.get(char)
-    if short is not None:
-        return short
-    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
 def json_text(value: Any, *, indent: int | None = 2) -> str:
@@ -45,7 +18,7 @@ def json_text(value: Any, *, indent: int | None = 2) -> str:
 
 
 def _json_escaped(char: str) -> str:
-    if not _is_unsafe(char):
+    if not is_unsafe(char):
         return char
     return "\\u007f" if char == "\x7f" else json.dumps(char)[1:-1]
 

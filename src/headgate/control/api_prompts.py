@@ -15,6 +15,7 @@ from starlette.responses import Response
 from headgate.control import prompt_push, prompt_render
 from headgate.control.access import Principal
 from headgate.control.filters import moment_us, single_values, whole_number
+from headgate.control.policies import guard_for, guard_of_return
 from headgate.control.prompt_json import (
     content_json,
     difference_json,
@@ -29,10 +30,10 @@ from headgate.control.routes import ControlRoute, JSONResponse, Parameter, read_
 from headgate.control.rows import value_json
 from headgate.control.state import ControlApp
 from headgate.core.errors import MalformedRequest
-from headgate.core.protection import PRODUCTION, ProtectRule, rule_for
+from headgate.core.protection import PRODUCTION
 from headgate.prompts.differences import differences
 from headgate.registry import prompts
-from headgate.registry.aliases import Move, Wish
+from headgate.registry.aliases import Guard, Move, Wish
 
 _MAX_PUSH_BYTES = 4 << 20
 _MAX_RENDER_BYTES = 4 << 20
@@ -174,8 +175,8 @@ async def move_alias(control: ControlApp, request: Request, who: Principal) -> R
         control,
         _name(request),
         wanted.alias,
-        lambda name, alias, rule: prompts.move_alias(
-            control.publisher.registry, name, alias, wanted.version, wish, rule
+        lambda name, alias, guard: prompts.move_alias(
+            control.publisher.registry, name, alias, wanted.version, wish, guard
         ),
     )
 
@@ -188,7 +189,8 @@ async def remove_alias(control: ControlApp, request: Request, who: Principal) ->
         control,
         _name(request),
         wanted.alias,
-        lambda name, alias, rule: prompts.remove_alias(control.publisher.registry, name, alias, wish, rule),
+        lambda name, alias, guard: prompts.remove_alias(control.publisher.registry, name, alias, wish, guard),
+        needs_evidence=False,
     )
 
 
@@ -200,7 +202,8 @@ async def rollback(control: ControlApp, request: Request, who: Principal) -> Res
         control,
         _name(request),
         wanted.alias,
-        lambda name, alias, rule: prompts.rollback(control.publisher.registry, name, alias, wish, rule),
+        lambda name, alias, guard: prompts.rollback(control.publisher.registry, name, alias, wish, guard),
+        needs_evidence=False,
     )
 
 
@@ -232,13 +235,20 @@ async def render(control: ControlApp, request: Request, who: Principal) -> Respo
 
 
 async def changed_alias(
-    control: ControlApp, name: str, alias: str, change: Callable[[str, str, ProtectRule | None], Move | None]
+    control: ControlApp,
+    name: str,
+    alias: str,
+    change: Callable[[str, str, Guard | None], Move | None],
+    *,
+    needs_evidence: bool = True,
 ) -> JSONResponse:
     """Runs a change of one alias under the rule that covers it and tells where all aliases of the prompt stand."""
-    rule = rule_for(control.settings, "prompt", name, alias)
+    guard = await control.read(
+        guard_for if needs_evidence else guard_of_return, control.settings, "prompt", name, alias
+    )
 
     def run() -> tuple[Move | None, Mapping[str, int]]:
-        return change(name, alias, rule), prompts.get_prompt(control.publisher.registry, name).aliases
+        return change(name, alias, guard), prompts.get_prompt(control.publisher.registry, name).aliases
 
     move, aliases = await control.publisher.change(run)
     return JSONResponse({"move": None if move is None else move_json(move), "aliases": dict(aliases)})

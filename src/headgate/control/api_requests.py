@@ -14,6 +14,8 @@ from headgate.control.bodies import BODY_NAMES, body_json, talk_json
 from headgate.control.filters import FILTERS, Filter, moment_us, request_filter, single_values, whole_number
 from headgate.control.routes import ControlRoute, JSONResponse, Parameter, read_json
 from headgate.control.rows import request_json, value_json
+from headgate.control.run_copy import forget_deleted
+from headgate.control.scores import scores_of_request
 from headgate.control.state import ControlApp
 from headgate.core.errors import MalformedRequest, NotFound
 
@@ -82,6 +84,7 @@ async def show_request(control: ControlApp, request: Request, who: Principal) ->
             "price": value_json(details.price_json(found)),
             "bodies": {name: bodies.get(name) for name in BODY_NAMES} if bodies else None,
             "transcript": None if found.talk is None else talk_json(found.talk),
+            "scores": await control.read(scores_of_request, control.log, path_id(request)),
         }
     )
 
@@ -141,6 +144,8 @@ async def delete_requests(control: ControlApp, request: Request, who: Principal)
     deleted = await control.read(
         control.log.delete_where, project=project, user=chosen.user, session=chosen.session, before_us=before_us
     )
+    if deleted:
+        await control.evaluate(forget_deleted, control.log, control.publisher.registry)
     detail = {name: value for name, value in msgspec.to_builtins(chosen).items() if value} | {"deleted": deleted}
     await control.publisher.record(who, "requests.delete", "log", detail)
     return JSONResponse({"deleted": deleted})
@@ -153,6 +158,7 @@ async def delete_ids(control: ControlApp, ids: Sequence[str], who: Principal) ->
     allowed = await control.read(queries.visible_ids, control.log, ids, who.sees_project)
     deleted = await control.read(control.log.delete, allowed)
     if deleted:
+        await control.evaluate(forget_deleted, control.log, control.publisher.registry)
         detail = {"deleted": deleted, "ids": allowed[:20]}
         await control.publisher.record(who, "requests.delete", "log", detail)
     return deleted

@@ -10,7 +10,21 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from headgate.control import api_export, api_keys, api_misc, api_prompts, api_requests, pages, pages_prompts
+from headgate.control import (
+    api_datasets,
+    api_evals,
+    api_export,
+    api_gate,
+    api_judges,
+    api_keys,
+    api_misc,
+    api_prompts,
+    api_reports,
+    api_requests,
+    api_scores,
+    pages,
+    pages_prompts,
+)
 from headgate.control.access import NOBODY, OPEN, Access, Principal
 from headgate.control.html import SECURITY_HEADERS, error_page
 from headgate.control.ingest import Ingest
@@ -20,6 +34,7 @@ from headgate.control.moves import MoveCopy
 from headgate.control.pricing_step import pricer
 from headgate.control.publish import Publisher
 from headgate.control.routes import ControlRoute, error_response
+from headgate.control.run_copy import RunCopy, forget_expired
 from headgate.control.session import Sessions
 from headgate.control.state import ControlApp, Stored
 from headgate.core.errors import HeadgateError, KeyRefused, NotFound
@@ -35,7 +50,13 @@ ROUTES: tuple[ControlRoute, ...] = (
     *api_requests.ROUTES,
     *api_export.ROUTES,
     *api_keys.ROUTES,
+    *api_gate.ROUTES,
     *api_prompts.ROUTES,
+    *api_datasets.ROUTES,
+    *api_evals.ROUTES,
+    *api_reports.ROUTES,
+    *api_scores.ROUTES,
+    *api_judges.ROUTES,
     *api_misc.ROUTES,
     *pages.ROUTES,
     *pages_prompts.ROUTES,
@@ -64,6 +85,8 @@ def build(
     catalog = Catalog(settings.prices)
     moves = MoveCopy(opened_log, opened_registry)
     moves.bring_up_to_date()
+    finished = RunCopy(opened_log, opened_registry)
+    finished.bring_up_to_date()
 
     def announce(rows: Sequence[RequestRow]) -> None:
         stored.announce(rows)
@@ -83,7 +106,14 @@ def build(
         access=Access(settings.server, keyring, sessions),
         started_at_us=now_us(),
         routes=ROUTES,
-        jobs=Jobs(home, opened_log, ingest, lambda: settings.log),
+        jobs=Jobs(
+            home,
+            opened_log,
+            ingest,
+            lambda: settings.log,
+            after_retention=lambda: forget_expired(opened_log, opened_registry),
+        ),
+        runs=finished,
         stored=stored,
     )
     control.asgi = asgi(control)

@@ -33,13 +33,25 @@ class Job:
 class Jobs:
     """Housekeeping of one home. Jobs run in a thread, one after the other, beside ingest."""
 
-    def __init__(self, home: Path, log: Log, ingest: Ingest, settings: Callable[[], LogSettings]) -> None:
+    def __init__(
+        self,
+        home: Path,
+        log: Log,
+        ingest: Ingest,
+        settings: Callable[[], LogSettings],
+        *,
+        after_retention: Callable[[], None] = lambda: None,
+    ) -> None:
+        def retention() -> None:
+            retain(home, log, settings())
+            after_retention()
+
         self._is_stopping = asyncio.Event()
         begin_s = monotonic_s()
         self.jobs = (
             Job(name="seal", every_s=5.0, run=lambda: seal(log, ingest)),
             Job(name="deletion", every_s=60.0, run=lambda: is_pending(log) and purge(home, log, ingest)),
-            Job(name="retention", every_s=600.0, run=lambda: retain(home, log, settings()), due_s=begin_s + 30),
+            Job(name="retention", every_s=600.0, run=retention, due_s=begin_s + 30),
             Job(name="merge", every_s=3600.0, run=lambda: merge_days(log), due_s=begin_s + 60),
             Job(name="compact", every_s=86_400.0, run=lambda: compact(log), due_s=begin_s + 120),
             Job(name="marks", every_s=3600.0, run=log.prune_marks, due_s=begin_s + 90),

@@ -18,6 +18,7 @@ import uvicorn
 from headgate.control import samples
 from headgate.control.app import build
 from headgate.control.live import LiveOutput
+from headgate.control.policies import check_policies
 from headgate.control.state import ControlApp
 from headgate.control.status import health_of
 from headgate.core.errors import HeadgateError
@@ -60,9 +61,10 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def prepare(control: ControlApp, settings: Settings, admin_key: str | None = None) -> None:
-    """What must be true before a worker starts: someone is admin where keys are needed, the demo has its samples, and
-    a snapshot is published.
+    """What must be true before a worker starts: the policies that protect aliases can be read, someone is admin where
+    keys are needed, the demo has its samples, and a snapshot is published.
     """
+    check_policies(settings)
     minted = control.publisher.ensure_admin_key(admin_key)
     if settings.source == "demo":
         registry = control.publisher.registry

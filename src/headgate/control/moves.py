@@ -47,6 +47,8 @@ class MoveCopy:
                         "to_version": move.to_number,
                         "who": move.who,
                         "reason": move.reason,
+                        "gate": move.gate,
+                        "receipt_id": move.receipt_id,
                     }
                     for move in moves
                 ],

@@ -17,6 +17,7 @@ from headgate.control.filters import FILTERS, Filter, moment, single_values
 from headgate.control.html import page, read_form, send_static
 from headgate.control.keyring import digest_of
 from headgate.control.routes import ControlRoute
+from headgate.control.scores import scores_of_request
 from headgate.control.session import COOKIE, FAILURES_S, clear_cookie, set_cookie
 from headgate.control.state import ControlApp
 from headgate.core.errors import HeadgateError, KeyRefused
@@ -196,6 +197,7 @@ async def request_page(control: ControlApp, request: Request, who: Principal) ->
         price={"lines": details.lines_of(found.priced.cost), "note": found.price_note},
         steps=details.steps_of(control, found),
         attempts=found.attempts,
+        scores=await control.read(scores_of_request, control.log, str(row["request_id"])),
         key_name=lambda key_id: f"{name} ({key_id})" if (name := control.keyring.name_of(key_id)) else key_id,
         may_delete=who.may("developer"),
     )

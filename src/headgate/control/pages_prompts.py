@@ -15,6 +15,7 @@ from headgate.control.api_requests import chosen_filter
 from headgate.control.filters import single_values
 from headgate.control.html import page, read_form
 from headgate.control.pages import sample_model
+from headgate.control.policies import guard_for, guard_of_return
 from headgate.control.publish import name_of
 from headgate.control.routes import ControlRoute
 from headgate.control.state import ControlApp
@@ -120,10 +121,10 @@ async def move_page(control: ControlApp, request: Request, who: Principal) -> Re
     fields = await read_form(control, request, who)
     name, alias = request.path_params["name"], fields.get("alias", "").strip()
     wish = _wish(fields, who)
-    rule = rule_for(control.settings, "prompt", name, alias)
+    guard = await control.read(guard_for, control.settings, "prompt", name, alias)
     version = fields.get("version", "")
     await control.publisher.change(
-        lambda: prompts.move_alias(control.publisher.registry, name, alias, version, wish, rule)
+        lambda: prompts.move_alias(control.publisher.registry, name, alias, version, wish, guard)
     )
     return _back(name)
 
@@ -132,9 +133,9 @@ async def remove_page(control: ControlApp, request: Request, who: Principal) -> 
     """The form that ends an alias."""
     fields = await read_form(control, request, who)
     name, alias = request.path_params["name"], fields.get("alias", "")
-    rule = rule_for(control.settings, "prompt", name, alias)
+    guard = guard_of_return(control.settings, "prompt", name, alias)
     wish = _wish(fields, who)
-    await control.publisher.change(lambda: prompts.remove_alias(control.publisher.registry, name, alias, wish, rule))
+    await control.publisher.change(lambda: prompts.remove_alias(control.publisher.registry, name, alias, wish, guard))
     return _back(name)
 
 
@@ -142,9 +143,9 @@ async def rollback_page(control: ControlApp, request: Request, who: Principal) -
     """The form that points an alias back to what it meant before."""
     fields = await read_form(control, request, who)
     name, alias = request.path_params["name"], fields.get("alias", PRODUCTION)
-    rule = rule_for(control.settings, "prompt", name, alias)
+    guard = guard_of_return(control.settings, "prompt", name, alias)
     wish = _wish(fields, who)
-    await control.publisher.change(lambda: prompts.rollback(control.publisher.registry, name, alias, wish, rule))
+    await control.publisher.change(lambda: prompts.rollback(control.publisher.registry, name, alias, wish, guard))
     return _back(name)
 
 

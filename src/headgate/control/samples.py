@@ -3,9 +3,10 @@
 import logging
 from importlib.resources import files
 
+from headgate.control.policies import guard_of_return
 from headgate.control.prompt_push import checked_files
 from headgate.core.errors import HeadgateError
-from headgate.core.protection import PRODUCTION, rule_for
+from headgate.core.protection import PRODUCTION
 from headgate.core.settings import Settings
 from headgate.registry import prompts
 from headgate.registry.aliases import Wish
@@ -43,6 +44,6 @@ def _push_missing(registry: Database, settings: Settings) -> list[str]:
     pushed = prompts.push(registry, missing, who=WHO, message=MESSAGE)
     wish = Wish(who=WHO, role="admin", reason=MESSAGE, override=True)
     for one in pushed:
-        rule = rule_for(settings, "prompt", one.name, PRODUCTION)
-        prompts.move_alias(registry, one.name, PRODUCTION, one.number, wish, rule)
+        guard = guard_of_return(settings, "prompt", one.name, PRODUCTION)
+        prompts.move_alias(registry, one.name, PRODUCTION, one.number, wish, guard)
     return [one.name for one in pushed]

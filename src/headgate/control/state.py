@@ -14,6 +14,7 @@ from headgate.control.jobs import Jobs
 from headgate.control.keyring import Keyring
 from headgate.control.publish import Publisher
 from headgate.control.routes import ControlRoute
+from headgate.control.run_copy import RunCopy
 from headgate.control.session import Sessions
 from headgate.core.errors import Unavailable
 from headgate.core.home import Home
@@ -77,12 +78,17 @@ class ControlApp:
     started_at_us: int
     routes: tuple[ControlRoute, ...] = ()
     jobs: Jobs | None = None
+    runs: RunCopy | None = None
     stored: Stored = field(default_factory=Stored)
     asgi: ASGIApp | None = None
     _readers: ThreadPoolExecutor = field(
         default_factory=lambda: ThreadPoolExecutor(_READERS, thread_name_prefix="headgate-read")
     )
     _reading: int = 0
+    _evaluator: ThreadPoolExecutor = field(
+        default_factory=lambda: ThreadPoolExecutor(1, thread_name_prefix="headgate-evaluate")
+    )
+    _evaluating: int = 0
 
     async def read(self, function: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
         """Run a blocking function off the event loop; refused when too many wait already."""
@@ -95,8 +101,25 @@ class ControlApp:
         finally:
             self._reading -= 1
 
+    async def evaluate(self, function: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
+        """Run blocking work that may take long (judging a run) in its turn, beside all other questions."""
+        if self._evaluating >= _MAX_WAITING:
+            raise Unavailable("The control process is busy with other evaluations.", hint="Try again in a minute.")
+        self._evaluating += 1
+        try:
+            loop = asyncio.get_running_loop()
+            return await loop.run_in_executor(self._evaluator, lambda: function(*args, **kwargs))
+        finally:
+            self._evaluating -= 1
+
+    async def copy_runs(self) -> None:
+        """Bring the log's views of runs up to date."""
+        if self.runs is not None:
+            await self.evaluate(self.runs.bring_up_to_date)
+
     def close(self) -> None:
         """Close the log and the registry; what is not yet stored waits in the spool."""
+        self._evaluator.shutdown(wait=True, cancel_futures=True)
         self._readers.shutdown(wait=True, cancel_futures=True)
         self.log.close()
         self.publisher.close()

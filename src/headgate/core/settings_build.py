@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 from headgate.core.addresses import fault_of_base_url, fault_of_host, fault_of_origin
 from headgate.core.known_providers import is_provider_name, known_provider, provider_id
+from headgate.core.protection import SHIPPED_POLICIES
 from headgate.core.routing import matches
 from headgate.core.secret_shapes import looks_like_secret, shown
 from headgate.core.settings_file import NAME, SECRET_ADVICE, ConfigFile, nearest
@@ -128,10 +129,17 @@ def protect_of(file: ConfigFile) -> tuple[Protect, ...]:
     """[[protect]]."""
     found = file.tables(file.data.get("protect", []), ("protect",), "protect[]", MAX_ROUTES)
     return tuple(
-        Protect(**values, where=file.where("protect", number))
+        Protect(**values, policy_file=_policy_file(file, values["policy"]), where=file.where("protect", number))
         for number, values in enumerate(found)
         if values["kind"] is not None
     )
+
+
+def _policy_file(file: ConfigFile, policy: str | None) -> str | None:
+    """Where the policy is, when it is none that ships; what is in it is read when it is needed."""
+    if policy is None or policy in SHIPPED_POLICIES:
+        return None
+    return str((file.directory / Path(policy).expanduser()).absolute())
 
 
 def default_upstreams(file: ConfigFile, server: Server, upstreams: Mapping[str, Upstream]) -> dict[str, str]:

@@ -140,7 +140,8 @@ class Protect:
     kind: Literal["prompt", "kb", "model"]
     name: str = "*"
     alias: str = "production"
-    policy: str = "standard"
+    policy: str = "standard"  # one of core/protection.py's SHIPPED_POLICIES, or a file as written
+    policy_file: str | None = None  # absolute; None: it ships
     approvers: int = 0
     where: str = field(default="built in", compare=False)  # file and line
 

@@ -106,7 +106,13 @@ class _Content(msgspec.Struct):
 
 def _own_model(name: str, dialect: str) -> dict[str, Any]:
     if dialect == "anthropic":
-        return {"type": "model", "id": name, "display_name": name, "created_at": "1970-01-01T00:00:00Z"}
+        return {
+            "type": "model",
+            "id": name,
+            "display_name": name,
+            "created_at": "1970-01-01T00:00:00Z",
+            "lifecycle": "active",  # required since anthropic 2.x, seen 2026-11
+        }
     return {"id": name, "object": "model", "created": 0, "owned_by": "headgate"}
 
 

@@ -3,26 +3,43 @@
 The functions that change something take the connection of the caller's transaction.
 """
 
-import re
 import sqlite3
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from headgate.core.errors import Forbidden, MalformedRequest, NotFound
+from headgate.core.errors import MalformedRequest, NotFound
 from headgate.core.ids import now_us
-from headgate.core.protection import LATEST, PRODUCTION, ProtectRule
 from headgate.registry import history
 from headgate.registry.database import Database
-from headgate.snapshot import ROLES, Role
+from headgate.registry.grounds import Ground, ground_of_move, ground_of_removal
+from headgate.registry.targets import Gate, Guard, Kind, Target, Wish, check_alias, shown
 
-Kind = Literal["prompt", "kb", "dataset", "model"]
+__all__ = [
+    "Action",
+    "Gate",
+    "Guard",
+    "Kind",
+    "Move",
+    "Target",
+    "Wish",
+    "all_standing",
+    "check_alias",
+    "move",
+    "moves",
+    "moves_after",
+    "newest_seq",
+    "remove",
+    "rollback",
+    "rollback_number",
+    "shown",
+    "standing",
+    "stands",
+]
+
 Action = Literal["move", "remove", "rollback"]
-Gate = Literal["ungated", "receipt", "override", "rollback"]
-"""On what a move rests: no rule, a receipt, someone's word, or that the version stood there before."""
 
 MAX_ALIASES = 100
-_ALIAS = re.compile(r"[a-z][a-z0-9._-]{0,63}")
 _COLUMNS = """seq, at_us, kind, object, alias, from_number, to_number, sha256, action, who, role, reason, gate, policy,
               receipt_id"""
 
@@ -46,27 +63,6 @@ class Move:
     gate: Gate
     policy: str | None
     receipt_id: str | None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Target:
-    """The version an alias shall mean; whoever makes one has seen to it that it exists and is not archived."""
-
-    kind: Kind
-    name: str
-    number: int
-    sha256: str
-    pushed_by: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class Wish:
-    """Who wants an alias changed, in what role and why; ``override`` asks to go past the rule that covers it."""
-
-    who: str  # a key's id, or "local"
-    role: Role
-    reason: str | None = None
-    override: bool = False
 
 
 def standing(connection: sqlite3.Connection, kind: Kind, name: str, as_of_us: int | None = None) -> dict[str, int]:
@@ -126,36 +122,30 @@ def newest_seq(database: Database) -> int:
         return int(connection.execute("SELECT coalesce(max(seq), 0) FROM alias_move").fetchone()[0])
 
 
-def move(
-    connection: sqlite3.Connection, target: Target, alias: str, wish: Wish, rule: ProtectRule | None
-) -> Move | None:
+def move(connection: sqlite3.Connection, target: Target, alias: str, wish: Wish, guard: Guard | None) -> Move | None:
     """Points ``alias`` to a version; None when it stands there already.
 
-    Raises MalformedRequest for a name that is no alias, Forbidden (code ``move_refused``) when ``rule`` is not
+    Raises MalformedRequest for a name that is no alias, Forbidden (code ``move_refused``) when ``guard`` is not
     satisfied.
     """
     check_alias(alias)
-    stands = standing(connection, target.kind, target.name)
-    if stands.get(alias) == target.number:
+    all_of_it = standing(connection, target.kind, target.name)
+    if all_of_it.get(alias) == target.number:
         return None
-    if alias not in stands and len(stands) >= MAX_ALIASES:
+    if alias not in all_of_it and len(all_of_it) >= MAX_ALIASES:
         raise MalformedRequest(
             f"{target.name} has {MAX_ALIASES} aliases; that is the most.", hint="Remove one that nobody calls."
         )
-    gate = _gate(wish, rule, _refusal_of_move(target, alias, rule), target.pushed_by)
-    return _store(connection, target.kind, target.name, alias, target, "move", wish, gate, rule)
+    ground = ground_of_move(connection, target, alias, wish, guard, stands(connection, target, alias))
+    return _store(connection, target.kind, target.name, alias, target, "move", wish, ground)
 
 
-def remove(
-    connection: sqlite3.Connection, kind: Kind, name: str, alias: str, wish: Wish, rule: ProtectRule | None
-) -> Move:
-    """Ends an alias; raises NotFound when there is none, Forbidden when ``rule`` covers it."""
+def remove(connection: sqlite3.Connection, kind: Kind, name: str, alias: str, wish: Wish, guard: Guard | None) -> Move:
+    """Ends an alias; raises NotFound when there is none, Forbidden when ``guard`` covers it."""
     if alias not in standing(connection, kind, name):
         raise _no_alias(connection, kind, name, alias)
-    refusal = "" if rule is None else f"Refused: {name}@{alias} may not be removed. {_rule_words(rule)} covers it."
-    hint = "An approver may override it with a reason; to change what it means, move it."
-    gate = _gate(wish, rule, (refusal, hint), None)
-    return _store(connection, kind, name, alias, None, "remove", wish, gate, rule)
+    ground = ground_of_removal(name, alias, wish, guard)
+    return _store(connection, kind, name, alias, None, "remove", wish, ground)
 
 
 def rollback_number(connection: sqlite3.Connection, kind: Kind, name: str, alias: str) -> int:
@@ -182,73 +172,20 @@ def rollback_number(connection: sqlite3.Connection, kind: Kind, name: str, alias
     return stood[-1] if is_removed else stood[-2]
 
 
-def rollback(connection: sqlite3.Connection, target: Target, alias: str, wish: Wish, rule: ProtectRule | None) -> Move:
+def rollback(connection: sqlite3.Connection, target: Target, alias: str, wish: Wish, guard: Guard | None) -> Move:
     """Points ``alias`` back to a version that :func:`rollback_number` named; needs no evidence, as it stood there."""
-    gate: Gate = "ungated" if rule is None else "rollback"
-    return _store(connection, target.kind, target.name, alias, target, "rollback", wish, gate, rule)
+    ground = Ground(gate="ungated") if guard is None else Ground(gate="rollback", policy=guard.policy)
+    return _store(connection, target.kind, target.name, alias, target, "rollback", wish, ground)
 
 
-def check_alias(alias: str) -> None:
-    """Raises MalformedRequest unless ``alias`` can be the name of an alias."""
-    if alias == LATEST:
-        raise MalformedRequest(
-            f'"{LATEST}" is always the newest version and cannot be moved.', hint="Choose another alias."
-        )
-    if not _ALIAS.fullmatch(alias):
-        raise MalformedRequest(
-            f"The alias {shown(alias)} is not allowed.",
-            hint="Use a small letter, then small letters, digits, _ . and -, at most 64.",
-        )
-
-
-def shown(text: str) -> str:
-    """Text from outside as an error may repeat it."""
-    return '"' + "".join(c if c.isprintable() else "?" for c in text[:60]) + '"'
-
-
-def _gate(wish: Wish, rule: ProtectRule | None, refusal: tuple[str, str], pushed_by: str | None) -> Gate:
-    """On what the change rests; raises Forbidden when it rests on nothing."""
-    if rule is None:
-        return "ungated"
-    message, hint = refusal
-    if not wish.override:
-        raise Forbidden(message, code="move_refused", hint=hint)
-    if ROLES.index(wish.role) < ROLES.index("approver"):
-        raise Forbidden(
-            f"{message} The role {wish.role} may not override that.",
-            code="move_refused",
-            hint="Ask someone with the role approver.",
-        )
-    if not (wish.reason or "").strip():
-        raise Forbidden(
-            f"{message} An override needs a reason.", code="move_refused", hint='Say why: --override --reason "…"'
-        )
-    if rule.approvers and wish.who in ("local", pushed_by):
-        person = "Nobody in particular (no key)" if wish.who == "local" else "The one who pushed the version"
-        raise Forbidden(
-            f"{message} {person} may not override that: the rule asks for {rule.approvers} approver "
-            "other than the author.",
-            code="move_refused",
-            hint="Someone else overrides, with a key of the role approver.",
-        )
-    return "override"
-
-
-def _refusal_of_move(target: Target, alias: str, rule: ProtectRule | None) -> tuple[str, str]:
-    if rule is None:
-        return "", ""
-    to = "" if alias == PRODUCTION else f" --to {alias}"
-    reference = f"{target.name}@{target.number}"
-    return (
-        f"Refused: {reference} may not become {alias}. {_rule_words(rule)} asks for a passing receipt for content "
-        f"{target.sha256[:4]}…; none exists.",
-        "Evaluations come with a later release; an approver may override: "
-        f'headgate {target.kind} promote {reference}{to} --override --reason "…"',
-    )
-
-
-def _rule_words(rule: ProtectRule) -> str:
-    return f"Policy {rule.policy} ({rule.where})"
+def stands(connection: sqlite3.Connection, target: Target, alias: str) -> tuple[int, str] | None:
+    """The number and the content that an alias means now."""
+    row = connection.execute(
+        """SELECT m.to_number, m.sha256 FROM alias AS a JOIN alias_move AS m ON m.seq = a.move
+           WHERE a.kind = ? AND a.object = ? AND a.alias = ?""",
+        (target.kind, target.name, alias),
+    ).fetchone()
+    return None if row is None else (row[0], row[1])
 
 
 def _store(
@@ -259,11 +196,10 @@ def _store(
     target: Target | None,
     action: Action,
     wish: Wish,
-    gate: Gate,
-    rule: ProtectRule | None,
+    ground: Ground,
 ) -> Move:
     """One step of an alias: the move, where it stands now, and the entry of the history."""
-    stands = standing(connection, kind, name).get(alias)
+    before = standing(connection, kind, name).get(alias)
     newest = connection.execute("SELECT at_us FROM alias_move ORDER BY seq DESC LIMIT 1").fetchone()
     # A clock that was put back must not change what was in force before.
     at_us = max(now_us(), newest[0] if newest else 0)
@@ -273,16 +209,16 @@ def _store(
         kind,
         name,
         alias,
-        stands,
+        before,
         number,
         None if target is None else target.sha256,
         action,
         wish.who,
         wish.role,
         None if wish.reason is None else history.kept_text(wish.reason),
-        gate,
-        None if rule is None else rule.policy,
-        None,
+        ground.gate,
+        ground.policy,
+        ",".join(ground.receipts) or None,
     )
     seq = connection.execute(
         f"INSERT INTO alias_move ({_COLUMNS}) VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", row
@@ -299,15 +235,20 @@ def _store(
         action=f"alias.{action}",
         object=f"{kind}:{name}",
         reason=wish.reason,
-        detail=_detail(made),
+        detail=_detail(made, ground),
         at_us=at_us,
     )
     return made
 
 
-def _detail(made: Move) -> Mapping[str, object]:
+def _detail(made: Move, ground: Ground) -> Mapping[str, object]:
     kept = {"alias": made.alias, "from": made.from_number, "to": made.to_number, "gate": made.gate}
-    more = {"sha256": made.sha256, "policy": made.policy, "receipt": made.receipt_id}
+    more = {
+        "sha256": made.sha256,
+        "policy": made.policy,
+        "receipt": made.receipt_id,
+        "approved_by": list(ground.approved_by) or None,
+    }
     return kept | {name: value for name, value in more.items() if value is not None}
 
 

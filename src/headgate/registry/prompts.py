@@ -10,17 +10,19 @@ from typing import Any
 
 from headgate.core.errors import MalformedRequest, NotFound
 from headgate.core.ids import now_us
-from headgate.core.protection import LATEST, PRODUCTION, ProtectRule, rule_for
+from headgate.core.protection import LATEST, PRODUCTION, rule_for
 from headgate.core.settings_types import Settings
-from headgate.registry import aliases, history
-from headgate.registry.aliases import Move, Target, Wish, shown
+from headgate.registry import aliases, approvals, history
+from headgate.registry.aliases import Guard, Move, Target, Wish, shown
+from headgate.registry.approvals import Approval
 from headgate.registry.database import Database
+from headgate.registry.grounds import Evidence, evidence_for
 from headgate.snapshot import PromptEntry, PromptVersionEntry, no_prompt, spans
 
 MAX_FILES = 500
 MAX_CONTENT_BYTES = 512 << 10
 MAX_SERVED_BYTES = 32 << 20
-RESERVED = ("aliases", "archive", "diff", "push", "remove", "render", "rollback", "versions")
+RESERVED = ("aliases", "approve", "archive", "diff", "push", "remove", "render", "rollback", "versions")
 """Last parts of a name that are addresses of the API and the pages."""
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]*(/[a-z0-9][a-z0-9._-]*)*")
@@ -175,27 +177,42 @@ def moves(database: Database, name: str, as_of_us: int | None = None, *, limit: 
 
 
 def move_alias(
-    database: Database, name: str, alias: str, ref: int | str, wish: Wish, rule: ProtectRule | None
+    database: Database, name: str, alias: str, ref: int | str, wish: Wish, guard: Guard | None
 ) -> Move | None:
     """Points ``alias`` to the version that ``ref`` means; None when it stands there. See :func:`aliases.move`."""
     with database.write() as connection:
         version = _resolve(_prompt(connection, name), ref)
-        return aliases.move(connection, _target(version, alias), alias, wish, rule)
+        return aliases.move(connection, _target(version, alias), alias, wish, guard)
 
 
-def remove_alias(database: Database, name: str, alias: str, wish: Wish, rule: ProtectRule | None) -> Move:
+def remove_alias(database: Database, name: str, alias: str, wish: Wish, guard: Guard | None) -> Move:
     """Ends ``alias``; raises NotFound, Forbidden."""
     with database.write() as connection:
         _prompt(connection, name)
-        return aliases.remove(connection, "prompt", name, alias, wish, rule)
+        return aliases.remove(connection, "prompt", name, alias, wish, guard)
 
 
-def rollback(database: Database, name: str, alias: str, wish: Wish, rule: ProtectRule | None) -> Move:
+def rollback(database: Database, name: str, alias: str, wish: Wish, guard: Guard | None) -> Move:
     """Points ``alias`` back to the version it meant before; raises NotFound, MalformedRequest (archived meanwhile)."""
     with database.write() as connection:
         prompt = _prompt(connection, name)
         number = aliases.rollback_number(connection, "prompt", name, alias)
-        return aliases.rollback(connection, _target(_resolve(prompt, number), alias), alias, wish, rule)
+        return aliases.rollback(connection, _target(_resolve(prompt, number), alias), alias, wish, guard)
+
+
+def approve(database: Database, name: str, alias: str, ref: int | str, wish: Wish) -> Approval:
+    """A second person's yes to a version becoming ``alias``; raises NotFound, Forbidden, MalformedRequest."""
+    with database.write() as connection:
+        version = _resolve(_prompt(connection, name), ref)
+        return approvals.approve(connection, _target(version, alias), alias, wish)
+
+
+def evidence(database: Database, name: str, alias: str, ref: int | str, guard: Guard) -> Evidence:
+    """What there is for a version becoming ``alias`` under a rule, and what is missing."""
+    with database.read() as connection:
+        version = _resolve(_prompt(connection, name), ref)
+        target = _target(version, alias)
+        return evidence_for(connection, target, alias, guard, aliases.stands(connection, target, alias))
 
 
 def archive(
@@ -378,7 +395,14 @@ def _target(version: PromptVersion, alias: str) -> Target:
             code="prompt_version_archived",
             hint="Bring it back first.",
         )
-    return Target(kind="prompt", name=version.name, number=version.number, sha256=version.sha256, pushed_by=version.who)
+    return Target(
+        kind="prompt",
+        name=version.name,
+        number=version.number,
+        sha256=version.sha256,
+        pushed_by=version.who,
+        suites=version.suites,
+    )
 
 
 def _version(row: Sequence[Any]) -> PromptVersion:

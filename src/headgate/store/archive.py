@@ -229,6 +229,24 @@ class Archive:
             return None
         return Bodies(request=request or b"", sent=sent, response=response or b"")
 
+    def bodies_of_many(self, paths: Sequence[Path], request_ids: Sequence[str]) -> dict[str, Bodies]:
+        """The bodies of several requests by id, as far as the files have them; the caller bounds their size."""
+        if not paths or not request_ids:
+            return {}
+        with self._using({}) as connection:
+            rows = connection.execute(
+                """SELECT CAST(request_id AS VARCHAR), request, request_raw, sent, sent_raw, response, response_raw
+                   FROM read_parquet(?::VARCHAR[], union_by_name = true, hive_partitioning = false)
+                   WHERE request_id IN (SELECT CAST(unnest(?::VARCHAR[]) AS UUID))""",
+                [[str(path) for path in paths], list(request_ids)],
+            ).fetchall()
+        found = {}
+        for request_id, *cells in rows:
+            request, sent, response = (_bytes(cells[index], cells[index + 1]) for index in (0, 2, 4))
+            if request is not None or response is not None:
+                found[request_id] = Bodies(request=request or b"", sent=sent, response=response or b"")
+        return found
+
     @contextmanager
     def _using(self, views: dict[str, Any]) -> Iterator[duckdb.DuckDBPyConnection]:
         with self._lock:

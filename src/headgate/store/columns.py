@@ -152,11 +152,12 @@ SMALL_TABLES: dict[TableName, tuple[Column, ...]] = {
     ),
     "eval_runs": _columns(
         """
-        run        | VARCHAR   | id of the run
-        suite      | VARCHAR   | suite that ran
-        system     | VARCHAR   | what was evaluated
-        status     | VARCHAR   | how it ended
-        created_at | TIMESTAMP | when, UTC
+        run         | VARCHAR   | id of the run
+        suite       | VARCHAR   | suite that ran; NULL for imported results
+        system      | VARCHAR   | what was evaluated
+        status      | VARCHAR   | how it ended: complete or partial
+        created_at  | TIMESTAMP | when it began, UTC
+        finished_at | TIMESTAMP | when its results were judged last, UTC
         """
     ),
     "eval_results": _columns(
@@ -188,6 +189,8 @@ SMALL_TABLES: dict[TableName, tuple[Column, ...]] = {
         to_version   | INTEGER   | version after
         who          | VARCHAR   | who moved it
         reason       | VARCHAR   | why
+        gate         | VARCHAR   | what the move rests on: ungated, receipt, override or rollback
+        receipt_id   | VARCHAR   | receipts it rests on
         """
     ),
 }

@@ -18,6 +18,7 @@ from headgate.store.database import open_database
 from headgate.store.files import remove_leftovers, sealed_files
 from headgate.store.rewrite import rewrite
 from headgate.store.rows import INSERT_EXCHANGES, RequestRow, arrow_table
+from headgate.store.small_tables import expire_small_tables, insert_small
 from headgate.store.table import Table, first_row
 from headgate.store.values import Bodies, Location
 
@@ -155,11 +156,23 @@ class Log:
 
     def append(self, table: TableName, rows: Sequence[Mapping[str, object]]) -> None:
         """Insert rows (by column name) into one of the small tables in one transaction."""
-        names = [column.name.strip('"') for column in SMALL_TABLES[table]]
-        marks = ", ".join("?" for _ in names)
         with self.writing() as connection:
-            for row in rows:
-                connection.execute(f"INSERT INTO {table} VALUES ({marks})", [row.get(name) for name in names])
+            insert_small(connection, table, rows)
+
+    def replace_run(self, run: Mapping[str, object], results: Sequence[Mapping[str, object]]) -> None:
+        """Put a run and its results (rows of `eval_runs` and `eval_results`) in the place of what was there of it.
+
+        Results of requests that were deleted are left out.
+        """
+        with self.writing() as connection:
+            for table in ("eval_results", "eval_runs"):
+                connection.execute(f"DELETE FROM {table} WHERE run = ?", [run["run"]])
+            insert_small(connection, "eval_results", results)
+            insert_small(connection, "eval_runs", [run])
+            connection.execute(
+                "DELETE FROM eval_results WHERE run = ? AND request_id IN (SELECT request_id FROM deletions)",
+                [run["run"]],
+            )
 
     def checkpoint(self) -> None:
         """Bring everything committed into the file. Before a spool segment or a replaced file is unlinked: this."""
@@ -302,6 +315,7 @@ class Log:
             connection.execute("INSERT INTO expiries VALUES (?, ?, make_timestamp(?))", [what, before, now_us()])
             if what == "rows":
                 connection.execute("DELETE FROM exchanges WHERE started_at < ?", [before])
+            expire_small_tables(connection, what, before)
         self.checkpoint()
         self.load_state()
 

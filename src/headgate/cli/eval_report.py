@@ -1,0 +1,66 @@
+"""``headgate eval report``: a run in one of five renderings, all from one model."""
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import click
+
+from headgate.cli.connect import connect, home_option
+from headgate.cli.eval_results import write_file
+from headgate.cli.output import is_terminal, note, terminal
+
+_FORMATS = {".html": "html", ".json": "json", ".xml": "junit", ".md": "markdown"}
+
+
+@click.command("report")
+@click.argument("run_id", metavar="RUN")
+@click.option("--against", metavar="RUN", help="The run it is compared with.  [default: that of its last gate]")
+@click.option(
+    "--format",
+    "kind",
+    type=click.Choice(["html", "json", "junit", "markdown", "terminal"]),
+    help="[default: by the ending of FILE; html with --open; else terminal]",
+)
+@click.option("-o", "--output", "target", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE")
+@click.option("--open", "is_opened", is_flag=True, help="Open the HTML in a browser.")
+@home_option
+def report(
+    run_id: str, against: str | None, kind: str | None, target: Path | None, is_opened: bool, home: Path | None
+) -> None:
+    """Show a run, compared with another where there is one. HTML is one file that loads nothing from elsewhere.
+
+    \b
+    Examples:
+      headgate eval report RUN
+      headgate eval report RUN --open
+      headgate eval report RUN --format markdown -o report.md
+    """
+    from headgate.evals.report import html, json_bytes, junit, markdown, plain, read_report
+    from headgate.evals.report import terminal as rendered
+
+    wanted = kind or ("html" if is_opened else _FORMATS.get(target.suffix, "") if target else "") or "terminal"
+    if is_opened and wanted != "html":
+        raise click.UsageError("--open shows HTML; leave --format out.")
+    with connect(home) as client:
+        model = read_report(b"".join(client.run_report(run_id, against)))
+    made: dict[str, Any] = {
+        "html": lambda: html(model).encode(),
+        "json": lambda: json_bytes(model),
+        "junit": lambda: junit(model),
+        "markdown": lambda: markdown(model).encode(),
+        "terminal": lambda: plain(model).encode(),
+    }
+    if wanted == "terminal" and target is None and is_terminal():
+        terminal().print(rendered(model))
+        return
+    data: bytes = made[wanted]()
+    if target is None and is_opened:
+        target = Path(tempfile.mkdtemp(prefix="headgate-report-")) / "report.html"
+    if target is None:
+        click.echo(data.decode(), nl=not data.endswith(b"\n"))
+        return
+    write_file(target, data)
+    note(f"{target}: {wanted}")
+    if is_opened:
+        click.launch(str(target))
