@@ -18,6 +18,8 @@ from headgate.control import (
     api_judges,
     api_keys,
     api_misc,
+    api_model_moves,
+    api_models,
     api_prompts,
     api_reports,
     api_requests,
@@ -31,6 +33,7 @@ from headgate.control.ingest import Ingest
 from headgate.control.jobs import Jobs
 from headgate.control.keyring import Keyring
 from headgate.control.moves import MoveCopy
+from headgate.control.prediction_rows import PredictionRows
 from headgate.control.pricing_step import pricer
 from headgate.control.publish import Publisher
 from headgate.control.routes import ControlRoute, error_response
@@ -57,6 +60,8 @@ ROUTES: tuple[ControlRoute, ...] = (
     *api_reports.ROUTES,
     *api_scores.ROUTES,
     *api_judges.ROUTES,
+    *api_models.ROUTES,
+    *api_model_moves.ROUTES,
     *api_misc.ROUTES,
     *pages.ROUTES,
     *pages_prompts.ROUTES,
@@ -93,7 +98,7 @@ def build(
         if on_rows is not None:
             on_rows(rows)
 
-    ingest = Ingest(home, opened_log, pricer(catalog), announce)
+    ingest = Ingest(home, opened_log, pricer(catalog), announce, PredictionRows(opened_registry))
     control = ControlApp(
         home=Home(home),
         settings=settings,

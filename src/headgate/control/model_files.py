@@ -1,4 +1,4 @@
-"""Uploads of model files, and what becomes of them: a checked bundle under HOME/models, or a refusal with the way out."""
+"""Uploads of model files and what becomes of them: a checked bundle under HOME/models, or a refusal."""
 
 import os
 import re
@@ -267,5 +267,3 @@ def place(staged: Staged, home: Path) -> Path:
             raise
         shutil.rmtree(staged.directory, ignore_errors=True)
     return final
-
-

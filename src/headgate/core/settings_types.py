@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Literal
 
 Dialect = Literal["openai", "anthropic"]
-UpstreamKind = Literal["openai", "anthropic", "demo"]
+UpstreamKind = Literal["openai", "anthropic", "demo", "v2"]
 Source = Literal["file", "environment", "demo"]
 
 DIALECTS: tuple[Dialect, ...] = ("openai", "anthropic")
@@ -90,10 +90,14 @@ class Upstream:
     @property
     def dialects(self) -> tuple[Dialect, ...]:
         """The dialects it speaks."""
+        if self.kind == "v2":
+            return ()  # of language models
         return DIALECTS if self.kind == "demo" else (self.kind,)
 
     def speaks(self, dialect: str) -> bool:
         """Whether requests in ``dialect`` may be sent to it."""
+        if dialect == "inference" or self.kind == "v2":
+            return dialect == "inference" and self.kind == "v2"
         return self.kind == "demo" or self.kind == dialect
 
     def auth_value(self, secret: str) -> str:

@@ -42,7 +42,7 @@ class Incoming:
     @property
     def is_list_of_models(self) -> bool:
         """Whether the gateway answers it itself."""
-        return self.place.endpoint is MODELS[self.place.endpoint.dialect]
+        return self.place.endpoint is MODELS.get(self.place.endpoint.dialect)
 
     def admit(self) -> None:
         """Read the whole request and plan its attempts. Raises RequestError."""

@@ -149,9 +149,8 @@ class ModelCall(Relay):
         self.last_byte_ns = monotonic_ns()
         self.asked.identity["prediction"] = self._prediction(found, call, frame.tensors)
         record.write(self, "ok", own_body=body)
-        lines = (b"x-headgate-request-id: %b\r\n" % self.asked.request_id.encode(), self.prompt_line)
-        if json_bytes:
-            lines += (b"inference-header-content-length: %d\r\n" % json_bytes,)
+        length = b"inference-header-content-length: %d\r\n" % json_bytes if json_bytes else b""
+        lines = (b"x-headgate-request-id: %b\r\n" % self.asked.request_id.encode(), self.prompt_line, length)
         self.deadline_s = float("inf")
         self.worker.spool.when_durable(lambda: self._release_whole(body, _BINARY if json_bytes else _JSON, lines))
 

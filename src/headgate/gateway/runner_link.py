@@ -273,5 +273,3 @@ class RunnerLinks:
         for link in self._links.values():
             link.close()
         self._wishes.close()
-
-

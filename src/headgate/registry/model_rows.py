@@ -11,8 +11,8 @@ from headgate.core.protection import LATEST
 from headgate.core.served_models import CHAMPION
 from headgate.core.signature import Signature
 
-COLUMNS = """model, number, sha256, manifest, bytes, joins, metadata, metrics, lineage, message, author, git_commit, who,
-             created_at_us, archived_at_us"""
+COLUMNS = """model, number, sha256, manifest, bytes, joins, metadata, metrics, lineage, message, author, git_commit,
+             who, created_at_us, archived_at_us"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,21 +78,6 @@ class Evidence:
     at_us: int
 
 
-@dataclass(frozen=True, kw_only=True)
-class Approval:
-    """One word of an approver."""
-
-    name: str
-    number: int
-    alias: str
-    sha256: str
-    verdict: Literal["approved", "withdrawn"]
-    reason: str | None
-    who: str
-    role: str
-    at_us: int
-
-
 class _Manifest(msgspec.Struct):
     files: dict[str, str]
     signature: Signature
@@ -127,9 +112,3 @@ def version_of(row: Sequence[Any]) -> ModelVersion:
 def evidence_of(row: Sequence[Any]) -> Evidence:
     """A row of ``kind, passed, report, who, at_us``."""
     return Evidence(kind=row[0], passed=bool(row[1]), report=json.loads(row[2]), who=row[3], at_us=row[4])
-
-
-def approval_of(row: Sequence[Any]) -> Approval:
-    """A row of ``model_approval``, its number left out."""
-    names = ("name", "number", "alias", "sha256", "verdict", "reason", "who", "role", "at_us")
-    return Approval(**dict(zip(names, row, strict=True)))

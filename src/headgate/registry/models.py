@@ -7,25 +7,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from headgate.core.errors import Forbidden, MalformedRequest, NotFound
+from headgate.core.errors import MalformedRequest, NotFound
 from headgate.core.ids import now_us
-from headgate.core.protection import LATEST, ProtectRule, rule_for
+from headgate.core.protection import LATEST, rule_for
 from headgate.core.served_models import CHAMPION, ModelEntry, ModelVersionEntry, no_model
 from headgate.core.settings_types import Settings
 from headgate.core.signature import Signature
-from headgate.registry import aliases, history
-from headgate.registry.aliases import Move, Target, Wish, shown
+from headgate.registry import aliases, approvals, history
+from headgate.registry.aliases import Move
+from headgate.registry.approvals import Approval
 from headgate.registry.database import Database
-from headgate.registry.model_rows import (
-    COLUMNS,
-    Approval,
-    Evidence,
-    Model,
-    ModelVersion,
-    approval_of,
-    evidence_of,
-    version_of,
-)
+from headgate.registry.model_rows import COLUMNS, Evidence, Model, ModelVersion, evidence_of, version_of
+from headgate.registry.targets import Guard, Target, Wish, shown
 
 RESERVED = ("aliases", "approve", "archive", "performance", "register", "rollback", "test", "uploads", "versions")
 """Names that are addresses of the API and the pages."""
@@ -147,49 +140,17 @@ def evidence(database: Database, name: str, number: int) -> list[Evidence]:
         return [evidence_of(row) for row in rows]
 
 
-def approve(
-    database: Database, name: str, ref: int | str, alias: str, wish: Wish, *, withdraw: bool = False
-) -> Approval:
-    """Someone says that a version may become ``alias``, or takes it back.
-
-    Raises NotFound, Forbidden when it is the one who registered the version, or nobody in particular.
-    """
-    aliases.check_alias(alias)
+def approve(database: Database, name: str, alias: str, ref: int | str, wish: Wish) -> Approval:
+    """A second person's yes to a version becoming ``alias``; raises NotFound, Forbidden."""
     with database.write() as connection:
         version = _resolve(_model(connection, name), ref)
-        if wish.who in ("local", version.who):
-            person = "Nobody in particular (no key)" if wish.who == "local" else "The one who registered a version"
-            raise Forbidden(
-                f"{person} may not approve it: {name}@{version.number}.",
-                code="approval_refused",
-                hint="Someone else approves, with a key of the role approver.",
-            )
-        row = (
-            *(name, version.number, alias, version.sha256, "withdrawn" if withdraw else "approved"),
-            *(None if wish.reason is None else history.kept_text(wish.reason), wish.who, wish.role, now_us()),
-        )
-        connection.execute(
-            """INSERT INTO model_approval (model, number, alias, sha256, verdict, reason, who, role, at_us)
-               VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)""",
-            row,
-        )
-        action = "model.withdraw" if withdraw else "model.approve"
-        detail = {"version": version.number, "sha256": version.sha256, "alias": alias}
-        history.append(
-            connection, who=wish.who, action=action, object=f"model:{name}", reason=wish.reason, detail=detail
-        )
-        return approval_of(row)
+        return approvals.approve(connection, _target(version, alias), alias, wish)
 
 
-def approvals(database: Database, name: str, number: int) -> list[Approval]:
-    """Every approval and withdrawal of a version, newest first."""
+def approvals_of(database: Database, name: str) -> list[Approval]:
+    """Every approval of a model's versions, newest first."""
     with database.read() as connection:
-        rows = connection.execute(
-            """SELECT model, number, alias, sha256, verdict, reason, who, role, at_us FROM model_approval
-               WHERE model = ? AND number = ? ORDER BY seq DESC LIMIT 200""",
-            (name, number),
-        )
-        return [approval_of(row) for row in rows]
+        return approvals.list_approvals(connection, "model", name)
 
 
 def list_models(database: Database, as_of_us: int | None = None) -> list[Model]:
@@ -219,19 +180,19 @@ def moves(database: Database, name: str, *, limit: int = 200) -> list[Move]:
 
 
 def move_alias(
-    database: Database, name: str, alias: str, ref: int | str, wish: Wish, rule: ProtectRule | None
+    database: Database, name: str, alias: str, ref: int | str, wish: Wish, guard: Guard | None
 ) -> Move | None:
     """Points ``alias`` to the version that ``ref`` means; None when it stands there. See :func:`aliases.move`."""
     with database.write() as connection:
         version = _resolve(_model(connection, name), ref)
-        return aliases.move(connection, _target(version, alias), alias, wish, rule)
+        return aliases.move(connection, _target(version, alias), alias, wish, guard)
 
 
-def remove_alias(database: Database, name: str, alias: str, wish: Wish, rule: ProtectRule | None) -> Move:
+def remove_alias(database: Database, name: str, alias: str, wish: Wish, guard: Guard | None) -> Move:
     """Ends ``alias``; raises NotFound, Forbidden."""
     with database.write() as connection:
         _model(connection, name)
-        return aliases.remove(connection, "model", name, alias, wish, rule)
+        return aliases.remove(connection, "model", name, alias, wish, guard)
 
 
 def rollback_target(database: Database, name: str, alias: str) -> ModelVersion:
@@ -241,12 +202,12 @@ def rollback_target(database: Database, name: str, alias: str) -> ModelVersion:
         return _resolve(model, aliases.rollback_number(connection, "model", name, alias))
 
 
-def rollback(database: Database, name: str, alias: str, wish: Wish, rule: ProtectRule | None) -> Move:
+def rollback(database: Database, name: str, alias: str, wish: Wish, guard: Guard | None) -> Move:
     """Points ``alias`` back to the version it meant before; raises NotFound, MalformedRequest (archived meanwhile)."""
     with database.write() as connection:
         model = _model(connection, name)
         number = aliases.rollback_number(connection, "model", name, alias)
-        return aliases.rollback(connection, _target(_resolve(model, number), alias), alias, wish, rule)
+        return aliases.rollback(connection, _target(_resolve(model, number), alias), alias, wish, guard)
 
 
 def archive(

@@ -167,7 +167,8 @@ def _copy(source: IO[bytes], target: Path, left: int, limit_bytes: int) -> int:
             size += len(piece)
             if size > left:
                 refuse(
-                    f"The archive unpacks to over {limit_bytes >> 20} MB.", "Raise models.max_file_mb if it is meant to."
+                    f"The archive unpacks to over {limit_bytes >> 20} MB.",
+                    "Raise models.max_file_mb if it is meant to.",
                 )
             file.write(piece)
     return size

@@ -210,17 +210,24 @@ def _read_graph(data: memoryview, facts: OnnxFacts, *, depth: int) -> None:
         elif number == 5:
             constants.add(_read_tensor(value, facts))
         elif number == 15:
-            for part in (*_parts(value, 1), *_parts(value, 2)):
-                _read_tensor(part, facts)
+            _read_sparse(value, facts)
         elif number == 11:
             inputs.append(value)
         elif number == 12:
             outputs.append(value)
     if depth == 0:
-        if len(inputs) > MAX_TENSORS or len(outputs) > MAX_TENSORS:
-            raise _Broken(f"{len(inputs)} inputs and {len(outputs)} outputs")
-        given = [_spec(value) for value in inputs if _name(value) not in constants]
-        facts.inputs, facts.outputs = tuple(given), tuple(_spec(value) for value in outputs)
+        _take_signature([value for value in inputs if _name(value) not in constants], outputs, facts)
+
+
+def _take_signature(inputs: list[memoryview], outputs: list[memoryview], facts: OnnxFacts) -> None:
+    if len(inputs) > MAX_TENSORS or len(outputs) > MAX_TENSORS:
+        raise _Broken(f"{len(inputs)} inputs and {len(outputs)} outputs")
+    facts.inputs, facts.outputs = tuple(map(_spec, inputs)), tuple(map(_spec, outputs))
+
+
+def _read_sparse(data: memoryview, facts: OnnxFacts) -> None:
+    for part in (*_parts(data, 1), *_parts(data, 2)):
+        _read_tensor(part, facts)
 
 
 def _read_node(data: memoryview, facts: OnnxFacts, *, depth: int) -> None:
@@ -261,8 +268,7 @@ def _read_attribute(data: memoryview, facts: OnnxFacts, *, depth: int) -> None:
         elif number in (5, 10):
             _read_tensor(value, facts)
         elif number in (22, 23):
-            for part in (*_parts(value, 1), *_parts(value, 2)):
-                _read_tensor(part, facts)
+            _read_sparse(value, facts)
 
 
 def _labels(data: memoryview) -> Iterator[str]:

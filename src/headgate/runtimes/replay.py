@@ -1,4 +1,4 @@
-"""Runs a bundle's sample once, in a process of its own, before the version is taken: `python -m headgate.runtimes.replay`.
+"""Runs a bundle's sample once, in a process of its own: `python -m headgate.runtimes.replay`.
 
 Writes what the model answered beside the bundle, and prints the report as JSON: does it load, do its outputs have the
 types it promises, may calls be run together, and is every row what the training process saw.
@@ -101,9 +101,7 @@ def made_up_sample(signature: Signature) -> list[Tensor]:
 
 
 def _made_up_shape(spec: TensorSpec) -> tuple[int, ...]:
-    return tuple(
-        (SAMPLE_ROWS if place == 0 else 1) if size == -1 else size for place, size in enumerate(spec.shape)
-    )
+    return tuple((SAMPLE_ROWS if place == 0 else 1) if size == -1 else size for place, size in enumerate(spec.shape))
 
 
 def _check_outputs(signature: Signature, outputs: list[Tensor]) -> None:

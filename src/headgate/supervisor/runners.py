@@ -59,9 +59,7 @@ class _Runner:
 class Runners:
     """Keeps the processes as the snapshot and the wishes want them. ``say``: a line for people."""
 
-    def __init__(
-        self, home: Home, settings: Models, environ: Mapping[str, str], say: Callable[[str], None]
-    ) -> None:
+    def __init__(self, home: Home, settings: Models, environ: Mapping[str, str], say: Callable[[str], None]) -> None:
         self._home, self._settings, self._environ, self._say = home, settings, dict(environ), say
         self._reader = SnapshotReader(home.path)
         self._versions: dict[str, _Version] = {}
@@ -128,9 +126,7 @@ class Runners:
                 known = found.get(entry.sha256)
                 is_pinned = number in pinned or (known is not None and known.is_pinned)
                 name = f"{model.name}@{number}" if known is None else known.name
-                found[entry.sha256] = _Version(
-                    sha256=entry.sha256, name=name, joins=entry.joins, is_pinned=is_pinned
-                )
+                found[entry.sha256] = _Version(sha256=entry.sha256, name=name, joins=entry.joins, is_pinned=is_pinned)
         self._versions = found
         for sha256, runner in list(self._runners.items()):
             if sha256 not in found:
@@ -243,7 +239,7 @@ class Runners:
             sha256: RunnerState(
                 name=runner.version.name,
                 state=runner.state,
-                pid=runner.child.process.pid if runner.child.process and runner.state in ("starting", "ready") else None,
+                pid=_pid(runner),
                 reason=runner.reason,
                 retry_at_us=int(runner.start_at_s * 1e6) + offset_us if runner.state in _RESTING else 0,
                 restarts=runner.restarts,
@@ -273,6 +269,10 @@ class Runners:
 
 
 _RESTING: tuple[State, ...] = ("backoff", "quarantined")
+
+
+def _pid(runner: _Runner) -> int | None:
+    return None if runner.child.process is None or runner.state in _RESTING else runner.child.process.pid
 
 
 def _differs(states: Mapping[str, RunnerState], before: Mapping[str, RunnerState]) -> bool:

@@ -258,5 +258,3 @@ def metadata(name: str, versions: Sequence[int], signature: Signature) -> dict[s
 
 def _spec_json(spec: TensorSpec) -> dict[str, Any]:
     return {"name": spec.name, "datatype": spec.datatype, "shape": list(spec.shape)}
-
-

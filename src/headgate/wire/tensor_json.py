@@ -96,7 +96,9 @@ def _flat(values: Any, depth: int, shape: tuple[int, ...], spec: TensorSpec) -> 
         flat: list[Any] = values
         return flat
     if depth != len(shape):
-        raise bad_input(f'the data of input "{spec.name}" is nested {depth} deep, its shape {list(shape)} is not.', spec)
+        raise bad_input(
+            f'the data of input "{spec.name}" is nested {depth} deep, its shape {list(shape)} is not.', spec
+        )
     level = [values]
     for size in shape[:-1]:
         for part in level:

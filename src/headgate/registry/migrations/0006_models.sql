@@ -1,4 +1,4 @@
--- Classic models in immutable, numbered versions, what was found of them, and who approved them.
+-- Classic models in immutable, numbered versions, and what the server found of them.
 
 CREATE TABLE model (
     name          TEXT PRIMARY KEY,
@@ -53,22 +53,6 @@ CREATE TABLE model_evidence (
 
 CREATE INDEX model_evidence_version ON model_evidence (model, number, kind, seq);
 
-CREATE TABLE model_approval (
-    seq     INTEGER PRIMARY KEY AUTOINCREMENT,
-    model   TEXT NOT NULL,
-    number  INTEGER NOT NULL,
-    alias   TEXT NOT NULL,
-    sha256  TEXT NOT NULL,
-    verdict TEXT NOT NULL CHECK (verdict IN ('approved', 'withdrawn')),
-    reason  TEXT,
-    who     TEXT NOT NULL,
-    role    TEXT NOT NULL,
-    at_us   INTEGER NOT NULL,
-    FOREIGN KEY (model, number) REFERENCES model_version (model, number)
-) STRICT;
-
-CREATE INDEX model_approval_version ON model_approval (model, number, seq);
-
 CREATE TRIGGER model_evidence_stays BEFORE UPDATE ON model_evidence
 BEGIN
     SELECT RAISE(ABORT, 'evidence is append-only');
@@ -77,14 +61,4 @@ END;
 CREATE TRIGGER model_evidence_is_kept BEFORE DELETE ON model_evidence
 BEGIN
     SELECT RAISE(ABORT, 'evidence is append-only');
-END;
-
-CREATE TRIGGER model_approval_stays BEFORE UPDATE ON model_approval
-BEGIN
-    SELECT RAISE(ABORT, 'approvals are append-only');
-END;
-
-CREATE TRIGGER model_approval_is_kept BEFORE DELETE ON model_approval
-BEGIN
-    SELECT RAISE(ABORT, 'approvals are append-only');
 END;
