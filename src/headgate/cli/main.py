@@ -29,6 +29,8 @@ COMMANDS = {
     "explain": Entry(target="headgate.cli.explain:explain", help="Every decision behind one answer."),
     "cost": Entry(target="headgate.cli.cost:cost", help="What was spent, by model, prompt, key, day or tag."),
     "prompt": Entry(target="headgate.cli.prompt:prompt", help="Prompts as releases: push, diff, promote, roll back."),
+    "model": Entry(target="headgate.cli.model:model", help="Classic models: register, promote, roll back."),
+    "label": Entry(target="headgate.cli.label:label", help="Ground truth of predictions."),
     "dataset": Entry(target="headgate.cli.dataset:dataset", help="Cases of evaluations, as versions by content."),
     "eval": Entry(target="headgate.cli.eval:evaluation", help="Evaluations: run suites, gate, compare, report."),
     "score": Entry(

@@ -48,10 +48,10 @@ def alias(
         raise click.UsageError(
             f"An alias is removed from a prompt, not from one version: {prompt.name} {name} --remove"
         )
-    _check_override(override, reason)
+    check_override(override, reason)
     with connect(home) as client:
         answer = client.remove_alias(prompt.name, name, reason=reason, override=override)
-    _print_move(prompt.name, name, answer, as_json)
+    print_move(prompt.name, name, answer, as_json)
 
 
 @click.command("promote")
@@ -100,7 +100,7 @@ def rollback(name: str, target: str, reason: str | None, as_json: bool, home: Pa
         raise click.UsageError(f"A rollback takes the prompt's name: headgate prompt rollback {prompt.name}{to}")
     with connect(home) as client:
         answer = client.rollback_alias(prompt.name, target, reason=reason)
-    _print_move(prompt.name, target, answer, as_json)
+    print_move(prompt.name, target, answer, as_json)
 
 
 @click.command("archive")
@@ -137,18 +137,18 @@ def _move(ref: str, target: str, override: bool, reason: str | None, as_json: bo
     version = reference.number or reference.alias
     if version is None:
         raise click.UsageError(f"Say which version: {ref}@7, {ref}@latest or {ref}@candidate.")
-    _check_override(override, reason)
+    check_override(override, reason)
     with connect(home) as client:
         answer = client.move_alias(reference.name, target, version, reason=reason, override=override)
-    _print_move(reference.name, target, answer, as_json)
+    print_move(reference.name, target, answer, as_json)
 
 
-def _check_override(override: bool, reason: str | None) -> None:
+def check_override(override: bool, reason: str | None) -> None:
     if override and not (reason or "").strip():
         raise click.UsageError('An override needs a reason: --override --reason "…"')
 
 
-def _print_move(name: str, alias: str, answer: Mapping[str, Any], as_json: bool) -> None:
+def print_move(name: str, alias: str, answer: Mapping[str, Any], as_json: bool) -> None:
     if as_json:
         emit_json(answer)
         return

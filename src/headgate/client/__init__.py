@@ -10,6 +10,7 @@ from typing import Any, Literal
 from urllib.parse import quote
 
 from headgate.client.evaluations import EvaluationCalls
+from headgate.client.models import ModelCalls
 from headgate.client.wire import (
     CONNECT_TIMEOUT_S,
     MAX_ANSWER_BYTES,
@@ -38,7 +39,7 @@ BodyKind = Literal["request", "sent", "response"]
 ExportFormat = Literal["jsonl", "csv", "parquet", "duckdb"]
 
 
-class Client(EvaluationCalls):
+class Client(EvaluationCalls, ModelCalls):
     """One connection to one gateway. Every method raises a HeadgateError that says what to do; use it with ``with``."""
 
     # -- what is there -------------------------------------------------------------------------------------------

@@ -83,7 +83,7 @@ def made_up_sample(signature: Signature) -> list[Tensor]:
     """A few rows of plausible values where no sample was given: the same ones for the same signature."""
     import numpy as np
 
-    from headgate.runtimes.session import tensor_of
+    from headgate.runtimes.arrays import tensor_of
 
     random = np.random.default_rng(SAMPLE_SEED)
     tensors: list[Tensor] = []
@@ -113,7 +113,7 @@ def _check_outputs(signature: Signature, outputs: list[Tensor]) -> None:
 
 def _may_join(session: "Session", sample: list[Tensor], outputs: list[Tensor]) -> str:
     """Whether rows that are run together answer as they do alone: exact, close, or no."""
-    from headgate.runtimes.session import TOLERANCE, CallRefused, array_of, differences, tensor_of
+    from headgate.runtimes.arrays import TOLERANCE, CallRefused, array_of, differences, tensor_of
 
     rows = sample[0].rows if sample else 0
     if not session.can_join or rows < 2 or any(one.shape[:1] != (rows,) for one in (*sample, *outputs)):
@@ -136,7 +136,7 @@ def parity(
     """Row for row: how far the served answer is from what the training process computed."""
     import numpy as np
 
-    from headgate.runtimes.session import array_of, differences
+    from headgate.runtimes.arrays import array_of, differences
 
     served = dict(zip((spec.name for spec in signature.outputs), outputs, strict=True))
     worst_of_row: Any = None

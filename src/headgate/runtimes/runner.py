@@ -153,7 +153,7 @@ class Runner:
             signal.setitimer(signal.ITIMER_REAL, 0)
 
     def _answer(self, batch: Sequence[tuple[_Peer, Frame]]) -> None:
-        from headgate.runtimes.session import CallRefused
+        from headgate.runtimes.arrays import CallRefused
 
         if len(batch) > 1:
             try:
@@ -202,7 +202,7 @@ def _kind(frame: Frame) -> tuple[object, ...]:
 
 def warm_up(session: "Session", directory: Path) -> None:
     """Run the stored sample; raises BundleDamaged when the answer is not the stored one."""
-    from headgate.runtimes.session import TOLERANCE, CallRefused, array_of, differences
+    from headgate.runtimes.arrays import TOLERANCE, CallRefused, array_of, differences
 
     try:
         sample = decode((directory / SAMPLE_FILE).read_bytes()).tensors
