@@ -117,9 +117,7 @@ def test_a_protected_champion_moves_by_no_ones_word_alone(served: RunningServer,
     command(served, "model", "register", "guarded", str(file))
     told = command(served, "model", "promote", "guarded@1", expect=1)
     assert "Refused: guarded@1 may not become champion" in told
-    author = served.api("/api/keys", body={"name": "author", "role": "developer"})["secret"]
-    second = served.api("/api/keys", body={"name": "second", "role": "approver"})["secret"]
-    del author
+    second = served.api("/api/keys", body={"name": "second", "role": "approver"})["plaintext"]
     served.key = second
     try:
         made = served.api("/api/models/guarded/approve", body={"version": 1, "reason": "looked at it"})["approval"]
