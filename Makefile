@@ -68,8 +68,8 @@ $(VENV)/.made:
 	@touch $@
 
 # --no-build-isolation: the build tools come from the lock as well. --no-deps: what the lock lacks must fail.
-$(VENV)/.serve: $(VENV)/.made requirements/base.lock requirements/build.lock pyproject.toml
-	$(call install,--require-hashes -r requirements/base.lock -r requirements/build.lock)
+$(VENV)/.serve: $(VENV)/.made requirements/base.lock requirements/models.lock requirements/build.lock pyproject.toml
+	$(call install,--require-hashes -r requirements/base.lock -r requirements/models.lock -r requirements/build.lock)
 	$(call install,--no-deps --no-build-isolation --editable .)
 	@touch $@
 

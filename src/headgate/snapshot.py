@@ -18,6 +18,7 @@ import msgspec
 
 from headgate.core.errors import HomeError, NotFound
 from headgate.core.protection import LATEST, PRODUCTION
+from headgate.core.served_models import FoundModel, ModelEntry, no_model
 from headgate.core.settings import Settings
 
 Role = Literal["app", "developer", "approver", "admin"]
@@ -155,6 +156,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     keys: dict[str, KeyEntry]  # by SHA-256 hex digest of the key
     prompts: dict[str, PromptEntry] = {}  # by name
     kbs: dict[str, KbEntry] = {}  # by name
+    models: dict[str, ModelEntry] = {}  # by name
 
     def prompt(self, name: str, *, number: int | None = None, alias: str | None = None) -> FoundPrompt:
         """The prompt version that a reference means; raises NotFound, naming the nearest prompt or alias."""
@@ -168,6 +170,13 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
         entry = self.kbs.get(name)
         if entry is None:
             raise no_kb(name, self.kbs)
+        return entry.resolve(number, alias)
+
+    def model(self, name: str, *, number: int | None = None, alias: str | None = None) -> FoundModel:
+        """The model version that a reference means; raises NotFound, naming the nearest model or alias."""
+        entry = self.models.get(name)
+        if entry is None:
+            raise no_model(name, self.models)
         return entry.resolve(number, alias)
 
 

@@ -226,6 +226,27 @@ class RunningServer:
         finally:
             connection.close()
 
+    def send(
+        self, path: str, data: bytes, *, content_type: str = "application/octet-stream", headers: Mapping[str, str] = {}
+    ) -> Any:
+        """POST bytes; the JSON answer, which must be a success."""
+        status, _, read = self.post(path, data, content_type=content_type, headers=headers)
+        assert status < 300, (status, read)
+        return json.loads(read)
+
+    def post(
+        self, path: str, data: bytes, *, content_type: str = "application/json", headers: Mapping[str, str] = {}
+    ) -> tuple[int, dict[str, str], bytes]:
+        """POST bytes: status, headers by lower-case name, body."""
+        own = {} if self.key is None else {"x-headgate-key": self.key}
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        try:
+            connection.request("POST", path, data, {"content-type": content_type, **own, **headers})
+            answer = connection.getresponse()
+            return answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read()
+        finally:
+            connection.close()
+
     def row(self, request_id: str, *, within_s: float = 5.0) -> dict[str, Any]:
         """The row of one request, once it is stored."""
 

@@ -31,6 +31,8 @@ COMMANDS = {
     "cost": Entry(target="headgate.cli.cost:cost", help="What was spent, by model, prompt, key, day or tag."),
     "prompt": Entry(target="headgate.cli.prompt:prompt", help="Prompts as releases: push, diff, promote, roll back."),
     "kb": Entry(target="headgate.cli.kb:kb", help="Knowledge bases with versions: push, search, promote, impact."),
+    "model": Entry(target="headgate.cli.model:model", help="Classic models: register, promote, roll back."),
+    "label": Entry(target="headgate.cli.label:label", help="Ground truth of predictions."),
     "dataset": Entry(target="headgate.cli.dataset:dataset", help="Cases of evaluations, as versions by content."),
     "eval": Entry(target="headgate.cli.eval:evaluation", help="Evaluations: run suites, gate, compare, report."),
     "judge": Entry(target="headgate.cli.judge:judge", help="Judges against people's labels: calibrate, card."),

@@ -19,7 +19,10 @@ from headgate.control import (
     api_kb,
     api_kb_push,
     api_keys,
+    api_labels,
     api_misc,
+    api_model_moves,
+    api_models,
     api_prompts,
     api_reports,
     api_requests,
@@ -34,6 +37,7 @@ from headgate.control.ingest import Ingest
 from headgate.control.jobs import Jobs
 from headgate.control.keyring import Keyring
 from headgate.control.moves import MoveCopy
+from headgate.control.prediction_rows import PredictionRows
 from headgate.control.pricing_step import pricer
 from headgate.control.publish import Publisher
 from headgate.control.routes import ControlRoute, error_response
@@ -62,6 +66,9 @@ ROUTES: tuple[ControlRoute, ...] = (
     *api_reports.ROUTES,
     *api_scores.ROUTES,
     *api_judges.ROUTES,
+    *api_models.ROUTES,
+    *api_model_moves.ROUTES,
+    *api_labels.ROUTES,
     *api_misc.ROUTES,
     *pages.ROUTES,
     *pages_prompts.ROUTES,
@@ -99,7 +106,7 @@ def build(
         if on_rows is not None:
             on_rows(rows)
 
-    ingest = Ingest(home, opened_log, pricer(catalog), announce)
+    ingest = Ingest(home, opened_log, pricer(catalog), announce, PredictionRows(opened_registry))
     control = ControlApp(
         home=Home(home),
         settings=settings,

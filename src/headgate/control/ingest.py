@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from headgate.control.rebuild import rebuild
 from headgate.control.record_rows import Priced, interrupted_row, row_of
@@ -47,6 +48,8 @@ class BodiesLazy:
 
 
 Price = Callable[[FinalRecord, BodiesLazy], Priced]
+Predictions = Callable[[FinalRecord], list[dict[str, Any]]]
+"""The rows of the table `predictions` that a record stands for."""
 
 
 def spooled_bodies(spool_dir: Path, location: Location) -> Bodies | None:
@@ -78,7 +81,12 @@ class Ingest:
     """The one reader of the spools of a home. ``step`` blocks; one thread at a time runs it."""
 
     def __init__(
-        self, home: Path, log: Log, price: Price, on_rows: Callable[[Sequence[RequestRow]], None] = lambda rows: None
+        self,
+        home: Path,
+        log: Log,
+        price: Price,
+        on_rows: Callable[[Sequence[RequestRow]], None] = lambda rows: None,
+        predictions: Predictions = lambda final: [],
     ) -> None:
         self.spool_dir = home / "spool"
         self.lag_s = 0.0
@@ -91,6 +99,7 @@ class Ingest:
         self.set_aside = 0  # records that could only be stored bare
         self._log = log
         self._price = price
+        self._predictions = predictions
         self._on_rows = on_rows
         self._lock = threading.Lock()
         self._spools: dict[str, _Spool] = {}
@@ -248,7 +257,13 @@ class Ingest:
         except Exception as error:  # the border to pricing: a row without a cost is better than no row
             _logger.exception("Pricing failed for %s", final.request_id)
             priced = Priced(cost_reason=f"pricing failed ({type(error).__name__})")
-        return row_of(final, location, entry.length, priced)
+        row = row_of(final, location, entry.length, priced)
+        if final.prediction is not None:
+            try:
+                row.predictions = self._predictions(final)
+            except Exception:  # the border to model outputs: the request is stored whatever its answer looks like
+                _logger.exception("No predictions could be read from %s", final.request_id)
+        return row
 
     def _store(self, rows: list[RequestRow], mark: Mark) -> None:
         try:

@@ -11,7 +11,7 @@ from headgate.control.access import Principal
 from headgate.control.keyring import Keyring
 from headgate.core.ids import monotonic_s, now_us
 from headgate.core.settings import Settings
-from headgate.registry import admin, aliases, history, kbs, keys, prompts
+from headgate.registry import admin, aliases, history, kbs, keys, models, prompts
 from headgate.registry.aliases import Kind
 from headgate.registry.database import Database
 from headgate.registry.generations import take_generation
@@ -72,6 +72,7 @@ class Publisher:
             keys=entries,
             prompts=prompts.served(self.registry, self._settings),
             kbs=kbs.served(self.registry, self._settings),
+            models=models.served(self.registry, self._settings),
         )
         publish(self._home, snapshot)
         self.generation, self.published_at_us = snapshot.generation, snapshot.published_at_us

@@ -15,6 +15,7 @@ from headgate.core.settings_file import NAME, SECRET_ADVICE, ConfigFile, nearest
 from headgate.core.settings_types import (
     DIALECTS,
     Log,
+    Models,
     Price,
     Protect,
     Route,
@@ -68,6 +69,11 @@ def log_of(file: ConfigFile) -> Log:
             f"log.body_days = {log.body_days} is more than log.row_days = {log.row_days}; bodies go with their rows.",
         )
     return log
+
+
+def model_limits_of(file: ConfigFile) -> Models:
+    """[models]."""
+    return Models(**_section(file, "models"))
 
 
 def upstreams_of(file: ConfigFile) -> dict[str, Upstream]:

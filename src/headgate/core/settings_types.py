@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Literal
 
 Dialect = Literal["openai", "anthropic"]
-UpstreamKind = Literal["openai", "anthropic", "demo"]
+UpstreamKind = Literal["openai", "anthropic", "demo", "v2"]
 Source = Literal["file", "environment", "demo"]
 
 DIALECTS: tuple[Dialect, ...] = ("openai", "anthropic")
@@ -52,6 +52,16 @@ class Log:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Models:
+    """How classic models are run: one process per served version."""
+
+    memory_mb: int = 2048
+    timeout_s: float = 30
+    spare: int = 4
+    max_file_mb: int = 2048
+
+
+@dataclass(frozen=True, kw_only=True)
 class Timeout:
     """How long an upstream may take, phase by phase."""
 
@@ -86,10 +96,14 @@ class Upstream:
     @property
     def dialects(self) -> tuple[Dialect, ...]:
         """The dialects it speaks."""
+        if self.kind == "v2":
+            return ()  # of language models
         return DIALECTS if self.kind == "demo" else (self.kind,)
 
     def speaks(self, dialect: str) -> bool:
         """Whether requests in ``dialect`` may be sent to it."""
+        if dialect == "inference" or self.kind == "v2":
+            return dialect == "inference" and self.kind == "v2"
         return self.kind == "demo" or self.kind == dialect
 
     def auth_value(self, secret: str) -> str:
@@ -148,6 +162,7 @@ class Settings:
 
     server: Server = Server()
     log: Log = Log()
+    models: Models = Models()
     upstreams: Mapping[str, Upstream] = field(default_factory=dict)  # by name, in the order written
     routes: tuple[Route, ...] = ()
     prices: tuple[Price, ...] = ()

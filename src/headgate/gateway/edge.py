@@ -16,6 +16,7 @@ from headgate.core.ids import monotonic_s
 from headgate.gateway.answering import Answering
 from headgate.gateway.guard import check_framing, check_sender, cors_lines
 from headgate.gateway.head import STATUS_LINES, RequestHead
+from headgate.gateway.model_call import ModelCall
 from headgate.gateway.relay import Relay
 from headgate.gateway.reply import Reply
 from headgate.gateway.upstream import Headers, read_less
@@ -202,7 +203,8 @@ class EdgeProtocol(HttpToolsProtocol):
         origin = head.noted.get(b"origin")
         if origin is not None and origin.decode("latin-1") in worker.settings.server.origins:
             reply.cors = cors_lines(origin, head.noted)
-        relay = Relay(self, worker, place, method, self.url, head, reply)
+        kind = ModelCall if place.endpoint.dialect == "inference" else Relay
+        relay = kind(self, worker, place, method, self.url, head, reply)
         self._reading = relay
         if self._running is None and (self.cycle is None or self.cycle.response_complete):
             self._running = relay

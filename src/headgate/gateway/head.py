@@ -15,7 +15,7 @@ _NOT_SENT_ON = HOP_BY_HOP | {b"host", b"expect"}
 _SPECIAL = _NOT_SENT_ON | CREDENTIALS | {b"content-length", b"accept-encoding", b"cookie"}
 _NOTED = _SPECIAL | {
     *(b"content-type", b"content-encoding", b"user-agent", b"traceparent", b"anthropic-version"),
-    *(b"origin", b"sec-fetch-site", b"sec-fetch-mode"),
+    *(b"origin", b"sec-fetch-site", b"sec-fetch-mode", b"inference-header-content-length", b"accept"),
     *(b"access-control-request-method", b"access-control-request-headers"),
 }
 _OWN_PREFIX = b"x-headgate-"

@@ -49,7 +49,7 @@ class Incoming:
     @property
     def is_list_of_models(self) -> bool:
         """Whether the gateway answers it itself."""
-        return self.place.endpoint is MODELS[self.place.endpoint.dialect]
+        return self.place.endpoint is MODELS.get(self.place.endpoint.dialect)
 
     @property
     def is_upload(self) -> bool:

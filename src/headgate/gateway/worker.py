@@ -21,6 +21,7 @@ from headgate.spool.writer import SpoolWriter
 
 if TYPE_CHECKING:
     from headgate.gateway.resolve import Library
+    from headgate.gateway.runner_link import RunnerLinks
 
 _TOTALS = ("started", "recorded", "dropped", "shed", *(f"outcome_{outcome}" for outcome in get_args(Outcome)))
 _GAUGES = ("in_flight", "open_connections", "generation")
@@ -108,6 +109,7 @@ class Worker:
         self._handles: dict[str, UpstreamHandle] = {}
         self._plans: dict[tuple[str, str | None], Plan] = {}
         self._library: Library | None = None
+        self._runners: RunnerLinks | None = None
         self._waiting: set[Waiting] = set()
         self.copies = Copies()
         self._on_sweep: list[Callable[[float], None]] = []
@@ -140,6 +142,14 @@ class Worker:
 
             self._library = Library()
         return self._library
+
+    def runners(self) -> "RunnerLinks":
+        """The connections to model runners; made when the first model is called."""
+        if self._runners is None:
+            from headgate.gateway.runner_link import RunnerLinks
+
+            self._runners = RunnerLinks(self.home)
+        return self._runners
 
     def handle(self, name: str) -> UpstreamHandle:
         """The upstream called ``name``."""
@@ -267,6 +277,8 @@ class Worker:
         self._publish_counters()
         for pool in self._pools.values():
             pool.close()
+        if self._runners is not None:
+            self._runners.close()
         self.spool.close()
 
 

@@ -55,6 +55,26 @@ class Identity(msgspec.Struct, kw_only=True, omit_defaults=True):
     tags: dict[str, str] | None = None
 
 
+class TensorRecord(msgspec.Struct, array_like=True):
+    """One tensor as it went to or came from a model: code of its datatype, shape, raw bytes."""
+
+    code: int
+    shape: tuple[int, ...]
+    data: bytes
+
+
+class Prediction(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """What a classic model was asked and answered; the tensors stand in the order of the version's signature."""
+
+    model: str
+    version: int
+    rows: int
+    alias: str | None = None
+    entities: list[str | None] | None = None
+    inputs: list[TensorRecord] | None = None  # None: content that is not kept, or too large to be
+    outputs: list[TensorRecord] = []
+
+
 class StartRecord(Identity, kw_only=True, omit_defaults=True):
     """Written before the upstream is called; without a final record it becomes a row with outcome `interrupted`."""
 
@@ -88,3 +108,4 @@ class FinalRecord(Identity, kw_only=True, omit_defaults=True):
     response_encoding: str | None = None
     response_content_type: str | None = None
     fold_note: str | None = None  # why the answer could not be read in full
+    prediction: Prediction | None = None

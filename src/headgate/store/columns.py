@@ -127,16 +127,23 @@ SMALL_TABLES: dict[TableName, tuple[Column, ...]] = {
         features   | VARCHAR | content: the row's inputs, JSON
         output     | VARCHAR | content: the answer, JSON
         score      | DOUBLE  | score of the predicted class, or the predicted number
+        predicted  | VARCHAR | the predicted class or number
+        alias      | VARCHAR | alias the version was called by
+        entity     | VARCHAR | whom or what the row is about, as the caller said
+        predicted_at | TIMESTAMP | when the request came, UTC
         """
     ),
     "labels": _columns(
         """
-        request_id | UUID      | request whose truth this is
+        request_id | UUID      | request whose truth this is; NULL when it came by entity
         row        | INTEGER   | row inside the request, from 0
         label      | VARCHAR   | ground truth of a class
         value      | DOUBLE    | ground truth of a number
         source     | VARCHAR   | who said so
-        created_at | TIMESTAMP | when, UTC
+        created_at | TIMESTAMP | when it was pushed, UTC
+        model      | VARCHAR   | model whose predictions it is about, where it came by entity
+        entity     | VARCHAR   | whom or what it is about
+        as_of      | TIMESTAMP | when it was true, UTC; NULL: when it was pushed
         """
     ),
     "scores": _columns(

@@ -132,6 +132,7 @@ class Log:
                         connection.execute(INSERT_EXCHANGES)
                     finally:
                         connection.unregister("batch")
+                    insert_small(connection, "predictions", [one for row in rows for one in row.predictions])
                 connection.execute(
                     "INSERT INTO marks VALUES (?, ?, ?, ?, ?, make_timestamp(?))",
                     [mark.spool_id, mark.segment, mark.offset, mark.is_closed, first + len(rows) - 1, now_us()],
@@ -148,6 +149,7 @@ class Log:
                     connection.execute(INSERT_EXCHANGES)
                 finally:
                     connection.unregister("batch")
+                insert_small(connection, "predictions", row.predictions)
                 raise _NotKept
         except _NotKept:
             return True

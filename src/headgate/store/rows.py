@@ -95,6 +95,7 @@ class RequestRow(msgspec.Struct, kw_only=True):
     output_chars: int | None = None
     prompt_chars: int | None = None
     attempt_list: list[AttemptRow] = []
+    predictions: list[dict[str, Any]] = []  # rows of the table of that name
 
 
 _ARROW_TYPES = {

@@ -16,7 +16,7 @@ _TYPES = {
     "DOUBLE": DataType.float64(),
     "BOOLEAN": DataType.bool(),
 }
-_CONTENT_TABLES: tuple[TableName, ...] = ("scores", "eval_results")
+_CONTENT_TABLES: tuple[TableName, ...] = ("scores", "eval_results", "predictions")
 
 
 def insert_small(connection: duckdb.DuckDBPyConnection, table: TableName, rows: Sequence[Mapping[str, object]]) -> None:
@@ -42,6 +42,10 @@ def expire_small_tables(connection: duckdb.DuckDBPyConnection, what: str, before
     Ids sort by time, so the oldest id of a time tells which requests are older, those already gone included.
     """
     oldest = oldest_id(before)
+    if what == "rows":
+        connection.execute(
+            "DELETE FROM labels WHERE coalesce(request_id < ?::UUID, coalesce(as_of, created_at) < ?)", [oldest, before]
+        )
     for table in _CONTENT_TABLES:
         columns = SMALL_TABLES[table]
         content = next(column.name for column in columns if column.is_content)

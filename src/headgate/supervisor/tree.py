@@ -24,6 +24,7 @@ from headgate.pricing.providers import provider_of
 from headgate.snapshot import snapshot_path
 from headgate.supervisor.banner import Banner
 from headgate.supervisor.child import Child
+from headgate.supervisor.runners import Runners
 from headgate.supervisor.workers import Workers
 
 _READY_S = 30.0
@@ -58,6 +59,7 @@ class Supervisor:
         self._demo: Child | None = None
         self._retrieval: Child | None = None
         self._workers: Workers | None = None
+        self._runners: Runners | None = None
 
     # Start.
 
@@ -130,6 +132,8 @@ class Supervisor:
         )
         self._control.start()
         self._await_ready([self._control], has_fallback=snapshot_path(path).exists())
+        self._runners = Runners(home, self._settings.models, plain, self._say)
+        self._runners.step()
         self._workers = Workers(path, self._settings.server, with_secrets, listener.fileno(), self._say)
         self._workers.start()
         self._await_ready([*self._workers.serving, *([self._demo] if self._demo else [])])
@@ -165,8 +169,10 @@ class Supervisor:
 
     def _watch(self, wake: socket.socket) -> None:
         while not self._stops:
-            select.select([wake], [], [], _POLL_S)
+            select.select([wake, *(self._runners.wait_on() if self._runners else [])], [], [], _POLL_S)
             _drain(wake)
+            if self._runners is not None:
+                self._runners.step()
             for child in self._children():
                 code = child.exit_code()
                 child.check_ready()
@@ -210,6 +216,8 @@ class Supervisor:
         if self._banner is not None:
             self._banner.stopping(self._settings.server.drain_s)
         self._end(workers, self._settings.server.drain_s + 2)
+        if self._runners is not None:
+            self._runners.stop(5.0)
         if hasattr(self, "_control"):
             self._control.signal(signal.SIGTERM)
             self._end([self._control], _CONTROL_STOP_S)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-Dialect = Literal["openai", "anthropic"]
+Dialect = Literal["openai", "anthropic", "inference"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +42,10 @@ MISPLACED: dict[Dialect, Endpoint] = {
     "anthropic": Endpoint(name="other", dialect="anthropic", is_observed=False, needs_json=False),
 }
 """What a client asks for whose base URL is misspelt: `/v1/v1/…`, or an API path without `/v1`."""
+INFER = Endpoint(name="model.infer", dialect="inference", is_observed=False, needs_json=False)
+"""A call of a classic model: Open Inference Protocol V2 below /v2, MLflow scoring at /models/…/invocations."""
+ABOUT_MODELS = Endpoint(name="other", dialect="inference", is_observed=False, needs_json=False)
+"""What these protocols ask beside calls: health, metadata, the repository's index."""
 COUNT_TOKENS = Endpoint(name="other", dialect="anthropic", is_observed=False, needs_json=True)
 
 _POST: dict[Dialect, dict[bytes, Endpoint]] = {
@@ -85,6 +89,10 @@ def place_of(method: bytes, path: bytes, *, speaks_anthropic: bool) -> Place | N
     """
     if method == b"POST" and (hot := _HOT.get(path)) is not None:
         return hot
+    if path[:3] == b"/v2" and path[3:4] in (b"", b"/"):
+        return Place(endpoint=INFER if path.endswith(b"/infer") else ABOUT_MODELS, rest=path[3:] or b"/")
+    if path.startswith(b"/models/") and path.endswith(b"/invocations"):
+        return Place(endpoint=INFER, rest=path)
     for prefix, mounted in _MOUNTS:
         rest = path[len(prefix) :]
         if not path.startswith(prefix) or not rest.startswith(b"/"):
@@ -95,7 +103,7 @@ def place_of(method: bytes, path: bytes, *, speaks_anthropic: bool) -> Place | N
         if method == b"GET" and rest == b"/models":
             return Place(endpoint=MODELS[dialect], rest=rest)
         return Place(endpoint=OTHER[dialect], rest=rest)
-    if path.split(b"/", 2)[1:2] and path.split(b"/", 2)[1] in _API_WORDS and not path.endswith(b"/invocations"):
+    if path.split(b"/", 2)[1:2] and path.split(b"/", 2)[1] in _API_WORDS:
         return Place(endpoint=MISPLACED["anthropic" if speaks_anthropic else "openai"], rest=path)
     return None
 

@@ -29,13 +29,15 @@ def error_message(error: HeadgateError) -> str:
     return clean(f"headgate: {what} {error.hint}".strip())
 
 
-def error_body(error: HeadgateError, dialect: Literal["openai", "anthropic"], request_id: str) -> bytes:
+def error_body(error: HeadgateError, dialect: Literal["openai", "anthropic", "inference"], request_id: str) -> bytes:
     """The JSON body of an error answer.
 
     OpenAI: ``type`` is always ``headgate_error``, so that users can tell whose error it is. Anthropic: ``type`` is the
-    standard one of the status, since clients act on it. ``code`` is ours in both.
+    standard one of the status, since clients act on it. ``code`` is ours in both. Open Inference: the message alone.
     """
     message = error_message(error)
+    if dialect == "inference":
+        return msgspec.json.encode({"error": message})
     if dialect == "anthropic":
         kind = _ANTHROPIC_TYPES.get(error.status, "invalid_request_error" if error.status < 500 else "api_error")
         inner = {"type": kind, "message": message, "code": error.code}

@@ -1,0 +1,93 @@
+"""Classic models for tests: trained here and now from scikit-learn's bundled data, converted to ONNX."""
+
+import json
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+from skl2onnx import to_onnx
+from sklearn.datasets import load_breast_cancer, load_diabetes
+from sklearn.linear_model import LinearRegression, LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from support.server import RunningServer
+
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class TrainedModel:
+    """An estimator, its ONNX file, and rows to ask it."""
+
+    estimator: Any
+    onnx: bytes
+    rows: Floats
+    truth: NDArray[Any]
+    features: tuple[str, ...]
+
+    def local(self, rows: Floats) -> list[NDArray[Any]]:
+        """What onnxruntime answers in this process."""
+        found: list[NDArray[Any]] = self.session().run(None, {"X": rows})
+        return found
+
+    @cache  # noqa: B019  # one session for each of the few models of a test run
+    def session(self) -> ort.InferenceSession:
+        return ort.InferenceSession(self.onnx, providers=["CPUExecutionProvider"])
+
+
+@cache
+def breast_cancer(regularisation: float = 1.0) -> TrainedModel:
+    """A classifier of 30 features; another ``regularisation`` is another version."""
+    data = load_breast_cancer()
+    rows = data.data.astype(np.float32)
+    estimator = make_pipeline(StandardScaler(), LogisticRegression(C=regularisation, max_iter=1000))
+    estimator.fit(rows[:400], data.target[:400])
+    return TrainedModel(
+        estimator=estimator,
+        onnx=to_onnx(estimator, rows[:1], options={"zipmap": False}).SerializeToString(),
+        rows=rows[400:],
+        truth=data.target[400:],
+        features=tuple(str(name) for name in data.feature_names),
+    )
+
+
+@cache
+def diabetes() -> TrainedModel:
+    """A regression of 10 features."""
+    data = load_diabetes()
+    rows = data.data.astype(np.float32)
+    estimator = LinearRegression().fit(rows[:300], data.target[:300])
+    return TrainedModel(
+        estimator=estimator,
+        onnx=to_onnx(estimator, rows[:1]).SerializeToString(),
+        rows=rows[300:],
+        truth=data.target[300:],
+        features=tuple(data.feature_names),
+    )
+
+
+def register(server: RunningServer, name: str, onnx: bytes, **facts: Any) -> dict[str, Any]:
+    """Upload and register a model through the API; the answer."""
+    status, answer = try_register(server, name, onnx, **facts)
+    assert status == 200, answer
+    return answer
+
+
+def try_register(server: RunningServer, name: str, data: bytes, **facts: Any) -> tuple[int, dict[str, Any]]:
+    """The same, whatever comes of it."""
+    upload = server.api("/api/models/uploads", method="POST", body={})["upload"]
+    step = 4 << 20
+    for offset in range(0, len(data), step):
+        piece = server.send(f"/api/models/uploads/{upload}?offset={offset}", data[offset : offset + step])
+        assert piece["bytes"] == min(offset + step, len(data))
+    return server.ask("/api/models/register", body={"name": name, "upload": upload, **facts})
+
+
+def infer_body(rows: Floats, **more: Any) -> bytes:
+    """A V2 call in JSON of a model with one matrix input."""
+    tensor = {"name": "X", "shape": list(rows.shape), "datatype": "FP32", "data": rows.ravel().tolist()}
+    return json.dumps({"inputs": [tensor], **more}).encode()
