@@ -52,7 +52,7 @@ def test_help_lists_the_commands_that_work_and_no_others() -> None:
     listed = set(headgate.list_commands(click.Context(headgate)))
     data = {"log", "explain", "cost", "sql", "history"}
     data = {"log", "explain", "cost", "sql", "history"}
-    objects = {"prompt", "kb", "dataset", "eval", "judge", "score", "key"}
+    objects = {"prompt", "kb", "model", "label", "dataset", "eval", "judge", "score", "key"}
     assert listed == data | objects | {"init", "serve", "restart", "status", "doctor"}
 
 

@@ -145,6 +145,9 @@ def test_deletions_in_a_file_of_before_they_were_numbered_are_purged_once_more(h
         old.execute("ALTER TABLE deletions DROP COLUMN number; DROP TABLE rewrites")
         old.execute("ALTER TABLE alias_moves DROP COLUMN gate; ALTER TABLE alias_moves DROP COLUMN receipt_id")
         old.execute("ALTER TABLE eval_runs DROP COLUMN finished_at")
+        for table, names in (("predictions", "predicted alias entity predicted_at"), ("labels", "model entity as_of")):
+            for name in names.split():
+                old.execute(f"ALTER TABLE {table} DROP COLUMN {name}")
         old.execute("DELETE FROM schema_migrations WHERE version >= 2")
     home.open()
     home.store_all()

@@ -55,7 +55,7 @@ class Incoming:
     def is_upload(self) -> bool:
         """Whether its head is all that must be known, and its body is worth passing on while it arrives."""
         endpoint, noted = self.place.endpoint, self.head.noted
-        if endpoint is not OTHER[endpoint.dialect] or b"json" in noted.get(b"content-type", b"").lower():
+        if endpoint is not OTHER.get(endpoint.dialect) or b"json" in noted.get(b"content-type", b"").lower():
             return False
         length = self.head.content_length
         return b"transfer-encoding" in noted if length is None else length >= LEAST_BYTES
