@@ -19,6 +19,9 @@ _FORMS = ("dataframe_split", "dataframe_records", "instances", "inputs")
 _MAX_COLUMNS = 100_000
 
 
+_ABSENT = msgspec.Raw(b"null")
+
+
 class _Split(msgspec.Struct):
     data: list[list[Any]]
     columns: list[str] | None = None
@@ -28,8 +31,9 @@ class _Split(msgspec.Struct):
 class _Scoring(msgspec.Struct):
     dataframe_split: _Split | None = None
     dataframe_records: list[dict[str, Any]] | None = None
-    instances: msgspec.Raw | None = None
-    inputs: msgspec.Raw | None = None
+    # Raw alone: beside None in a union it would take nothing but null.
+    instances: msgspec.Raw = _ABSENT
+    inputs: msgspec.Raw = _ABSENT
     params: dict[str, Any] | None = None
 
 
@@ -50,7 +54,7 @@ def read_scoring(body: bytes, content_type: str, signature: Signature) -> Call:
         raise bad_input(f"the request does not fit: {error}. Expected one of {', '.join(_FORMS)}.") from None
     except (msgspec.DecodeError, RecursionError) as error:
         raise bad_input(f"the request body is no valid JSON: {error}.") from None
-    forms = [name for name in _FORMS if getattr(given, name) is not None]
+    forms = [name for name in _FORMS if getattr(given, name) not in (None, _ABSENT)]
     if len(forms) != 1:
         raise bad_input(f"the request holds {' and '.join(forms) or 'none'} of {', '.join(_FORMS)}. Expected one.")
     if given.dataframe_split is not None:
@@ -58,8 +62,8 @@ def read_scoring(body: bytes, content_type: str, signature: Signature) -> Call:
         return _from_table(split.columns, split.data, signature)
     if given.dataframe_records is not None:
         return _from_records(given.dataframe_records, signature)
-    raw = bytes(given.instances if given.instances is not None else given.inputs or b"")
-    return _from_tensors(raw, signature, is_by_row=given.instances is not None)
+    is_by_row = given.instances != _ABSENT
+    return _from_tensors(bytes(given.instances if is_by_row else given.inputs), signature, is_by_row=is_by_row)
 
 
 def scoring_answer(call: Call, tensors: Sequence[Tensor], signature: Signature) -> bytes:
