@@ -4,7 +4,8 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
-PYTEST := $(BIN)/python -m pytest
+# The servers that tests start must not compile all of Headgate anew each time, so bytecode is kept whatever is set.
+PYTEST := env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest
 # Most tests wait for servers, so four at a time keep two cores busy; a file's tests stay in one process.
 JOBS   ?= 4
 SPREAD := -n $(JOBS) --dist loadfile
