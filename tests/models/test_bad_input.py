@@ -89,7 +89,7 @@ def test_a_json_length_beyond_the_body_is_refused(server: RunningServer) -> None
     assert (status, "99" in json.loads(raw)["error"]) == (400, True)
 
 
-FRAME = {"columns": list(breast_cancer().features), "data": [ROW]}
+FRAME: dict[str, list[Any]] = {"columns": list(breast_cancer().features), "data": [ROW]}
 BAD_SCORING: dict[str, tuple[object, str]] = {
     "nothing": ({}, "none of dataframe_split"),
     "two forms": ({"instances": [ROW], "inputs": [ROW]}, "instances and inputs"),
