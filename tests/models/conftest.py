@@ -14,6 +14,14 @@ base_url = "http://127.0.0.1:9/v1"
 
 [models]
 timeout_s = 5
+spare = 2
+
+[[protect]]
+kind = "model"
+name = "churn*"
+alias = "champion"
+policy = "standard"
+approvers = 1
 """
 
 
