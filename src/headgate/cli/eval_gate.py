@@ -163,7 +163,7 @@ def _of_stored(client: "Client", run: str, prompt: str | None, against: str, pol
     return client.gate(run, baseline, policy=policy, alias=PRODUCTION)
 
 
-def print_verdict(answer: Mapping[str, Any]) -> None:
+def print_verdict(answer: Mapping[str, Any], kind: str = "prompt") -> None:
     """The verdict first, then each rule with its figures, then what follows from it."""
     verdict: Mapping[str, Any] = answer.get("verdict") or {}
     word = printable(verdict.get("verdict"))
@@ -179,7 +179,7 @@ def print_verdict(answer: Mapping[str, Any]) -> None:
         _print_rule(rule)
     for warning in verdict.get("warnings") or []:
         note(f"warning: {warning}")
-    _print_next(answer, verdict)
+    _print_next(answer, verdict, kind)
 
 
 def _print_rule(rule: Mapping[str, Any]) -> None:
@@ -202,13 +202,13 @@ def _print_rule(rule: Mapping[str, Any]) -> None:
         click.echo(f"      about {count(rule['needed_items'])} more cases would decide it")
 
 
-def _print_next(answer: Mapping[str, Any], verdict: Mapping[str, Any]) -> None:
+def _print_next(answer: Mapping[str, Any], verdict: Mapping[str, Any], kind: str) -> None:
     receipt = answer.get("receipt")
     if isinstance(receipt, Mapping):
         name = printable(receipt.get("receipt") or receipt.get("id"))
         click.echo(
             f"Receipt {name}, grade {printable(receipt.get('grade'))}. "
-            f"Next: headgate prompt promote {printable(verdict.get('candidate'))}"
+            f"Next: headgate {kind} promote {printable(verdict.get('candidate'))}"
         )
     elif verdict.get("verdict") == "pass":
         why = printable(answer.get("no_receipt") or "it was not passed by every policy")

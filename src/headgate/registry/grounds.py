@@ -8,6 +8,7 @@ from decimal import Decimal
 from headgate.core.errors import Forbidden
 from headgate.core.ids import now_us, utc
 from headgate.core.protection import PRODUCTION
+from headgate.core.served_models import CHAMPION
 from headgate.registry import approvals, receipts, runs, suites
 from headgate.registry.receipts import Receipt
 from headgate.registry.targets import Gate, Guard, Target, Wish
@@ -132,7 +133,8 @@ def _baseline_fault(receipt: Receipt, stands: Stands, alias: str) -> str:
 
 
 def _sentence(target: Target, suite: str | None, fault: str) -> str:
-    of = "" if suite is None else f" of suite {suite}"
+    what = "dataset" if target.kind == "model" else "suite"
+    of = "" if suite is None else f" of {what} {suite}"
     return f"asks for a passing receipt{of} for content {target.sha256[:4]}…; {fault}."
 
 
@@ -145,7 +147,11 @@ def _hint(
     held: Sequence[Receipt],
 ) -> str:
     """The command that would bring the evidence, with what it takes where a run of the suite tells."""
-    name = suite or next((receipt.suite for receipt in held), None) or suites.of_prompt(connection, target.name)
+    name = suite or next((receipt.suite for receipt in held), None)
+    if target.kind == "model":
+        against = "" if stands is None else f" --against {alias}"
+        return f"Run: headgate model test {target.name}@{target.number} --dataset {name or 'labelled.jsonl'}{against}"
+    name = name or suites.of_prompt(connection, target.name)
     if name is None:
         return f"Write a suite and run its gate: headgate eval init {target.name} --from-log 25"
     against = "" if stands is None else f" --against {alias}"
@@ -164,11 +170,12 @@ def _price(totals: object) -> str:
 
 def _approvals_missing(target: Target, alias: str, guard: Guard, there: int) -> tuple[str, str]:
     people = "approval" if guard.approvers == 1 else "approvals"
-    to = "" if alias == PRODUCTION else f" --to {alias}"
+    usual, option = (CHAMPION, "--to") if target.kind == "model" else (PRODUCTION, "--alias")
+    to = "" if alias == usual else f" {option} {alias}"
     return (
         f"asks for {guard.approvers} {people} by someone other than the author; there "
         f"{'is none' if there == 0 else f'is {there}' if there == 1 else f'are {there}'}.",
-        f'Someone else approves: headgate prompt approve {target.name}@{target.number}{to} --reason "…"',
+        f'Someone else approves: headgate {target.kind} approve {target.name}@{target.number}{to} --reason "…"',
     )
 
 

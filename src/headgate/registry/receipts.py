@@ -9,7 +9,7 @@ from typing import Any
 from headgate.core.errors import NotFound
 from headgate.registry import history
 from headgate.registry.database import Database
-from headgate.registry.targets import shown
+from headgate.registry.targets import Kind, shown
 
 _DECISION = """id, at_us, candidate_run, candidate_system, baseline_run, baseline_system, alias, suite, suite_sha256,
                dataset, dataset_sha256, policy, policy_sha256, verdict, grade, attempt, detail, who"""
@@ -79,7 +79,7 @@ def attempts(database: Database, dataset_sha256: str | None) -> int:
         return _attempts(connection, dataset_sha256)
 
 
-def store(database: Database, decision: Decision, receipt: Receipt | None) -> None:
+def store(database: Database, decision: Decision, receipt: Receipt | None, *, kind: Kind = "prompt") -> None:
     """Keeps a decision, and the receipt when there is one, with their entry of the history."""
     with database.write() as connection:
         _insert(connection, "gate_decision", _DECISION, decision)
@@ -89,7 +89,7 @@ def store(database: Database, decision: Decision, receipt: Receipt | None) -> No
             connection,
             who=decision.who,
             action=f"gate.{decision.verdict}",
-            object=_object(decision),
+            object=_object(decision, kind),
             detail={
                 "decision": decision.id,
                 "system": decision.candidate_system,
@@ -153,9 +153,9 @@ def _attempts(connection: sqlite3.Connection, dataset_sha256: str) -> int:
     return int(connection.execute(sql, (dataset_sha256,)).fetchone()[0])
 
 
-def _object(decision: Decision) -> str:
+def _object(decision: Decision, kind: Kind) -> str:
     name = decision.candidate_system.rpartition("@")[0]
-    return f"prompt:{name}" if name and decision.suite is not None else f"run:{decision.candidate_run}"
+    return f"{kind}:{name}" if name and decision.suite is not None else f"run:{decision.candidate_run}"
 
 
 def _insert(connection: sqlite3.Connection, table: str, columns: str, value: Decision | Receipt) -> None:
