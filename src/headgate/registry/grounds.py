@@ -145,12 +145,17 @@ def _hint(
     held: Sequence[Receipt],
 ) -> str:
     """The command that would bring the evidence, with what it takes where a run of the suite tells."""
-    name = suite or next((receipt.suite for receipt in held), None) or suites.of_prompt(connection, target.name)
+    is_kb = target.kind == "kb"
+    stored = suites.of_kb if is_kb else suites.of_prompt
+    name = suite or next((receipt.suite for receipt in held), None) or stored(connection, target.name)
     if name is None:
-        return f"Write a suite and run its gate: headgate eval init {target.name} --from-log 25"
+        prompt = "PROMPT" if is_kb else target.name
+        whose = f" for a prompt that reads from {target.name}" if is_kb else ""
+        return f"Write a suite{whose} and run its gate: headgate eval init {prompt} --from-log 25"
     against = "" if stands is None else f" --against {alias}"
     totals = runs.last_totals(connection, name)
-    return f"Run: headgate eval gate {name} --prompt {target.name}@{target.number}{against}{_price(totals)}"
+    what = "--kb" if is_kb else "--prompt"
+    return f"Run: headgate eval gate {name} {what} {target.name}@{target.number}{against}{_price(totals)}"
 
 
 def _price(totals: object) -> str:
@@ -168,7 +173,7 @@ def _approvals_missing(target: Target, alias: str, guard: Guard, there: int) -> 
     return (
         f"asks for {guard.approvers} {people} by someone other than the author; there "
         f"{'is none' if there == 0 else f'is {there}' if there == 1 else f'are {there}'}.",
-        f'Someone else approves: headgate prompt approve {target.name}@{target.number}{to} --reason "…"',
+        f'Someone else approves: headgate {target.kind} approve {target.name}@{target.number}{to} --reason "…"',
     )
 
 

@@ -79,17 +79,19 @@ def attempts(database: Database, dataset_sha256: str | None) -> int:
         return _attempts(connection, dataset_sha256)
 
 
-def store(database: Database, decision: Decision, receipt: Receipt | None) -> None:
-    """Keeps a decision, and the receipt when there is one, with their entry of the history."""
+def store(database: Database, decision: Decision, given: Sequence[Receipt], *, about: str | None = None) -> None:
+    """Keeps a decision and the receipts it brought, with their entry of the history; ``about``: the object that was
+    judged (`kb:handbook`).
+    """
     with database.write() as connection:
         _insert(connection, "gate_decision", _DECISION, decision)
-        if receipt is not None:
+        for receipt in given:
             _insert(connection, "receipt", _RECEIPT, receipt)
         history.append(
             connection,
             who=decision.who,
             action=f"gate.{decision.verdict}",
-            object=_object(decision),
+            object=about or _object(decision),
             detail={
                 "decision": decision.id,
                 "system": decision.candidate_system,
@@ -100,7 +102,7 @@ def store(database: Database, decision: Decision, receipt: Receipt | None) -> No
                 "dataset_sha256": decision.dataset_sha256,
                 "attempt": decision.attempt,
                 "grade": decision.grade,
-                "receipt": None if receipt is None else receipt.id,
+                "receipt": ",".join(receipt.id for receipt in given) or None,
             },
         )
 
