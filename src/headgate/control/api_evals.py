@@ -106,7 +106,7 @@ def _found(control: ControlApp, keys: Sequence[str], project: str | None) -> dic
             "run": call.run,
             "purpose": call.purpose,
         }
-        for key, (call, output) in cached_answers(control.log, keys, project).items()
+        for key, (call, output) in cached_answers(control.log, control.publisher.registry, keys, project).items()
     }
 
 

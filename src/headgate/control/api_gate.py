@@ -8,18 +8,16 @@ from starlette.responses import Response
 
 from headgate.control import gates
 from headgate.control.access import Principal
+from headgate.control.alias_moves import approval_json, wish_of
 from headgate.control.eval_json import decision_json, gated_json, receipt_json, run_json
 from headgate.control.eval_shapes import Approve, Compare, Gate, Try, schema_of
 from headgate.control.filters import single_values
 from headgate.control.policies import guard_for, policy_of
-from headgate.control.prompt_json import time_json
-from headgate.control.publish import name_of
 from headgate.control.routes import ControlRoute, JSONResponse, Parameter, read_json
 from headgate.control.state import ControlApp
 from headgate.core.errors import MalformedRequest
 from headgate.core.protection import PRODUCTION
 from headgate.registry import prompts, receipts, runs
-from headgate.registry.aliases import Wish
 
 _MAX_GATE_BYTES = 1 << 20
 
@@ -107,23 +105,10 @@ async def approve(control: ControlApp, request: Request, who: Principal) -> Resp
     """`{"approval": {at, name, version, sha256, alias, who, reason}}`; the author's own counts for nothing and is
     refused."""
     wanted = await read_json(request, Approve)
-    wish = Wish(who=name_of(who), role=who.role, reason=wanted.reason)
+    wish = wish_of(who, wanted.reason)
     registry, name = control.publisher.registry, request.path_params["name"]
     made = await control.publisher.run(lambda: prompts.approve(registry, name, wanted.alias, wanted.version, wish))
-    return JSONResponse(
-        {
-            "approval": {
-                "at": time_json(made.at_us),
-                "kind": made.kind,
-                "name": made.name,
-                "version": made.number,
-                "sha256": made.sha256,
-                "alias": made.alias,
-                "who": made.who,
-                "reason": made.reason,
-            }
-        }
-    )
+    return JSONResponse({"approval": approval_json(made)})
 
 
 async def try_prompt(control: ControlApp, request: Request, who: Principal) -> Response:

@@ -12,10 +12,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from headgate.control.access import Principal
+from headgate.control.alias_moves import approval_json
 from headgate.control.eval_json import receipt_json
 from headgate.control.filters import moment_us, single_values, whole_number
 from headgate.control.model_files import Staged, Uploads, place, stage
-from headgate.control.model_json import approval_json, details_json, evidence_json, model_json, summary_json
+from headgate.control.model_json import details_json, evidence_json, model_json, summary_json
 from headgate.control.model_runs import TOLERANCE, replay, try_again
 from headgate.control.prompt_json import move_json
 from headgate.control.publish import name_of

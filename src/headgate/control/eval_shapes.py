@@ -83,6 +83,7 @@ class Gate(msgspec.Struct, forbid_unknown_fields=True):
     baseline_system: str | None = None
     policy: str | None = None
     alias: str | None = None
+    object: Literal["prompt", "kb"] | None = None  # whose rule decides, where a pin is all that changed
 
 
 class Compare(msgspec.Struct, forbid_unknown_fields=True):

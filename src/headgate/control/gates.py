@@ -9,6 +9,7 @@ import msgspec
 from headgate.control import eval_runs
 from headgate.control.access import Principal
 from headgate.control.eval_shapes import Gate
+from headgate.control.gate_subjects import Subject, chosen_subject, subjects_of
 from headgate.control.policies import policy_of
 from headgate.control.publish import name_of
 from headgate.control.scoring import neutral, result_sha256
@@ -34,11 +35,11 @@ DEFAULT_POLICY = "standard"
 
 @dataclass(frozen=True, kw_only=True)
 class Gated:
-    """What a gate answered: the decision by each policy, the first by the rule's, and the receipt if there is one."""
+    """What a gate answered: the decision by each policy, the first by the rule's, and the receipts if there are any."""
 
     decisions: tuple[Decision, ...]
     verdicts: tuple["Verdict", ...]
-    receipt: Receipt | None
+    receipts: tuple[Receipt, ...]
     no_receipt: str | None  # why a pass brought none
 
     @property
@@ -56,7 +57,9 @@ def gate(control: ControlApp, who: Principal, wanted: Gate) -> Gated:
     candidate = _finished(registry, wanted.candidate)
     baseline = None if wanted.baseline is None else _finished(registry, wanted.baseline)
     _check_same(candidate, baseline)
-    policies = _policies(control, wanted, candidate)
+    subjects = subjects_of(registry, candidate, baseline)
+    subject = chosen_subject(subjects, wanted.object)
+    policies = _policies(control, wanted, candidate, subject)
     earlier = receipts.attempts(registry, candidate.dataset_sha256)
     facts = facts_of(registry, candidate, wanted.candidate_system, attempts=earlier + 1)
     other = None
@@ -66,13 +69,19 @@ def gate(control: ControlApp, who: Principal, wanted: Gate) -> Gated:
     made = _Decided(who, wanted, candidate, baseline, facts, other, earlier + 1)
     decisions = tuple(made.decision(policy, verdict) for policy, verdict in zip(policies, verdicts, strict=True))
     is_passed = all(verdict.verdict == "pass" for verdict in verdicts)
-    no_receipt = _no_receipt(candidate, baseline, facts) if is_passed else "the gate was not passed"
-    receipt = None
+    no_receipt = _no_receipt(candidate, baseline, facts, subjects) if is_passed else "the gate was not passed"
+    given: tuple[Receipt, ...] = ()
     if no_receipt is None:
-        receipt = made.receipt(policies[0], verdicts[0], decisions[0], _cards_used(registry, candidate))
+        cards = _cards_used(registry, candidate)
+        given = tuple(
+            made.receipt(one, policies[0], verdicts[0], decisions[0], cards)
+            for one in subjects
+            if one == subject or rule_for(control.settings, one.kind, one.name, wanted.alias or PRODUCTION) is not None
+        )
+    about = None if subject is None else f"{subject.kind}:{subject.name}"
     for number, decision in enumerate(decisions):
-        receipts.store(registry, decision, receipt if number == 0 else None)
-    return Gated(decisions=decisions, verdicts=verdicts, receipt=receipt, no_receipt=no_receipt)
+        receipts.store(registry, decision, given if number == 0 else (), about=about)
+    return Gated(decisions=decisions, verdicts=verdicts, receipts=given, no_receipt=no_receipt)
 
 
 def results_of(registry: Database, run: Run, system: str | None = None) -> list[Result]:
@@ -161,7 +170,7 @@ def _check_same(candidate: Run, baseline: Run | None) -> None:
         )
 
 
-def _policies(control: ControlApp, wanted: Gate, candidate: Run) -> "list[Policy]":
+def _policies(control: ControlApp, wanted: Gate, candidate: Run, subject: Subject | None) -> "list[Policy]":
     """The policy asked for (else the rule's, else standard), and the suite's own beside it."""
     from headgate.evals.policy import load_policy, shipped_policy
 
@@ -171,8 +180,9 @@ def _policies(control: ControlApp, wanted: Gate, candidate: Run) -> "list[Policy
     if wanted.policy is not None:
         found = [named(wanted.policy, "policy")]
     else:
-        name = candidate.prompt or candidate.system.rpartition("@")[0]
-        rule = rule_for(control.settings, "prompt", name, wanted.alias or PRODUCTION)
+        kind = "prompt" if subject is None else subject.kind
+        name = (candidate.prompt or candidate.system.rpartition("@")[0]) if subject is None else subject.name
+        rule = rule_for(control.settings, kind, name, wanted.alias or PRODUCTION)
         found = [shipped_policy(DEFAULT_POLICY) if rule is None else policy_of(rule)]
     own = _suite_policy(control.publisher.registry, candidate)
     if own is None:
@@ -198,7 +208,7 @@ def _suite_policy(registry: Database, run: Run) -> str | None:
     return load_suite(kept.text, kept.file).policy
 
 
-def _no_receipt(candidate: Run, baseline: Run | None, facts: RunFacts) -> str | None:
+def _no_receipt(candidate: Run, baseline: Run | None, facts: RunFacts, subjects: Sequence[Subject]) -> str | None:
     """Why a pass is no evidence for a move; None when it is."""
     if candidate.kind != "eval" or (baseline is not None and baseline.kind == "import"):
         return "imported results are not evidence of this log"
@@ -206,7 +216,7 @@ def _no_receipt(candidate: Run, baseline: Run | None, facts: RunFacts) -> str | 
         return "the run is not complete"
     if not any(scorer.source == "control" for scorer in facts.scorers.values()):
         return "every score came from the client"
-    return None
+    return None if subjects else "the two sides differ in more than the version that is judged"
 
 
 def _judges_used(run: Run) -> list[str]:
@@ -283,19 +293,21 @@ class _Decided:
             who=self._who,
         )
 
-    def receipt(self, policy: "Policy", verdict: "Verdict", decision: Decision, cards: Sequence[str]) -> Receipt:
+    def receipt(
+        self, subject: Subject, policy: "Policy", verdict: "Verdict", decision: Decision, cards: Sequence[str]
+    ) -> Receipt:
         """What a pass is worth; the caller has seen to it that it rests on the log."""
         one = self._candidate
-        assert one.prompt and one.number and one.prompt_sha256 and one.suite and one.suite_sha256
+        assert one.suite and one.suite_sha256
         assert one.dataset and one.dataset_sha256 and one.result_sha256
         expires = policy.receipt_expires_s
         return Receipt(
             id=eval_runs.new_id("rcpt"),
             decision=decision.id,
-            kind="prompt",
-            object=one.prompt,
-            number=one.number,
-            sha256=one.prompt_sha256,
+            kind=subject.kind,
+            object=subject.name,
+            number=subject.number,
+            sha256=subject.sha256,
             alias=self._wanted.alias,
             policy=policy.name,
             policy_sha256=policy.sha256,
@@ -304,7 +316,7 @@ class _Decided:
             dataset=one.dataset,
             dataset_sha256=one.dataset_sha256,
             judge_cards=tuple(cards),
-            baseline_sha256=None if self._baseline is None else self._baseline.prompt_sha256,
+            baseline_sha256=subject.baseline_sha256,
             result_sha256=result_sha256(self._facts.results),
             grade=self._grade(verdict.grade),
             issued_at_us=self._at_us,

@@ -79,14 +79,12 @@ def gate(control: ControlApp, who: Principal, name: str, wanted: GateModel) -> G
         other = _facts(test, baseline, rows, model_scores.score(home, limits, baseline, rows), attempt)
     verdict = _judged(policy, facts, other, _own_rules(control, candidate, baseline, policy.model))
     decision = _decision(who, wanted, dataset, facts, other, verdict)
-    receipt = None
-    if verdict.verdict == "pass":
-        receipt = _receipt(decision, candidate, baseline, facts, policy)
-    receipts.store(registry, decision, receipt, kind="model")
+    given = (_receipt(decision, candidate, baseline, facts, policy),) if verdict.verdict == "pass" else ()
+    receipts.store(registry, decision, given, about=f"model:{candidate.name}")
     metrics = _metrics(facts, other, verdict)
     report = {
         "decision": decision.id,
-        "receipt": None if receipt is None else receipt.id,
+        "receipt": given[0].id if given else None,
         "verdict": verdict.verdict,
         "dataset": f"{dataset.name}@{dataset.number}",
         "against": None if baseline is None else baseline.number,
@@ -96,8 +94,8 @@ def gate(control: ControlApp, who: Principal, name: str, wanted: GateModel) -> G
     gated = Gated(
         decisions=(decision,),
         verdicts=(verdict,),
-        receipt=receipt,
-        no_receipt=None if receipt is not None else "the gate was not passed",
+        receipts=given,
+        no_receipt=None if given else "the gate was not passed",
     )
     return GatedModel(gated=gated, metrics=metrics, dataset=dataset, candidate=candidate, baseline=baseline)
 

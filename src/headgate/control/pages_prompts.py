@@ -11,12 +11,11 @@ from starlette.responses import RedirectResponse, Response
 
 from headgate.control import queries
 from headgate.control.access import Principal
+from headgate.control.alias_moves import change_alias, wish_of_form
 from headgate.control.api_requests import chosen_filter
 from headgate.control.filters import single_values
 from headgate.control.html import page, read_form
 from headgate.control.pages import sample_model
-from headgate.control.policies import guard_for, guard_of_return
-from headgate.control.publish import name_of
 from headgate.control.routes import ControlRoute
 from headgate.control.state import ControlApp
 from headgate.core.errors import HeadgateError
@@ -26,7 +25,7 @@ from headgate.core.routing import matches
 from headgate.prompts.differences import Difference, differences
 from headgate.prompts.model import decode_content
 from headgate.registry import prompts
-from headgate.registry.aliases import Move, Wish
+from headgate.registry.aliases import Move
 from headgate.registry.prompts import Prompt, PromptVersion
 
 _RANGES = (("24h", "last 24 hours"), ("7d", "last 7 days"), ("30d", "last 30 days"), ("all", "any time"))
@@ -120,11 +119,9 @@ async def move_page(control: ControlApp, request: Request, who: Principal) -> Re
     """The form that points an alias to a version."""
     fields = await read_form(control, request, who)
     name, alias = request.path_params["name"], fields.get("alias", "").strip()
-    wish = _wish(fields, who)
-    guard = await control.read(guard_for, control.settings, "prompt", name, alias)
-    version = fields.get("version", "")
-    await control.publisher.change(
-        lambda: prompts.move_alias(control.publisher.registry, name, alias, version, wish, guard)
+    wish, registry, version = wish_of_form(who, fields), control.publisher.registry, fields.get("version", "")
+    await change_alias(
+        control, "prompt", name, alias, lambda guard: prompts.move_alias(registry, name, alias, version, wish, guard)
     )
     return _back(name)
 
@@ -133,9 +130,15 @@ async def remove_page(control: ControlApp, request: Request, who: Principal) -> 
     """The form that ends an alias."""
     fields = await read_form(control, request, who)
     name, alias = request.path_params["name"], fields.get("alias", "")
-    guard = guard_of_return(control.settings, "prompt", name, alias)
-    wish = _wish(fields, who)
-    await control.publisher.change(lambda: prompts.remove_alias(control.publisher.registry, name, alias, wish, guard))
+    wish, registry = wish_of_form(who, fields), control.publisher.registry
+    await change_alias(
+        control,
+        "prompt",
+        name,
+        alias,
+        lambda guard: prompts.remove_alias(registry, name, alias, wish, guard),
+        needs_evidence=False,
+    )
     return _back(name)
 
 
@@ -143,19 +146,16 @@ async def rollback_page(control: ControlApp, request: Request, who: Principal) -
     """The form that points an alias back to what it meant before."""
     fields = await read_form(control, request, who)
     name, alias = request.path_params["name"], fields.get("alias", PRODUCTION)
-    guard = guard_of_return(control.settings, "prompt", name, alias)
-    wish = _wish(fields, who)
-    await control.publisher.change(lambda: prompts.rollback(control.publisher.registry, name, alias, wish, guard))
-    return _back(name)
-
-
-def _wish(fields: Mapping[str, str], who: Principal) -> Wish:
-    return Wish(
-        who=name_of(who),
-        role=who.role,
-        reason=fields.get("reason", "").strip() or None,
-        override=fields.get("override") == "1",
+    wish, registry = wish_of_form(who, fields), control.publisher.registry
+    await change_alias(
+        control,
+        "prompt",
+        name,
+        alias,
+        lambda guard: prompts.rollback(registry, name, alias, wish, guard),
+        needs_evidence=False,
     )
+    return _back(name)
 
 
 def _back(name: str) -> Response:

@@ -145,7 +145,11 @@ class _Chunk:
         run = loaded.run
         wanted = {
             cell.key: Wanted(
-                prompt=run.prompt, sha256=run.prompt_sha256, variables=cell.row.variables, messages=cell.row.messages
+                prompt=run.prompt,
+                sha256=run.prompt_sha256,
+                reads=loaded.reads,
+                variables=cell.row.variables,
+                messages=cell.row.messages,
             )
             for cell in chunk
         }
@@ -223,7 +227,8 @@ class _Chunk:
             return Wanted(model=ask.model, input=ask.input, is_ask=True)
         judge = self._loaded.run.judges[ask.judge or ""]
         name = str(judge["ref"]).rpartition("@")[0]
-        return Wanted(prompt=name, sha256=sha256, variables=ask.variables, is_ask=True)
+        reads = self._loaded.judge_reads[str(judge["ref"])]
+        return Wanted(prompt=name, sha256=sha256, reads=reads, variables=ask.variables, is_ask=True)
 
     def _score(self, cell: Cell, scorer: Scorer, output: Output, asked: Mapping[str, Found]) -> Score:
         if scorer.source == "client":

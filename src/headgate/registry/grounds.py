@@ -151,12 +151,16 @@ def _hint(
     if target.kind == "model":
         against = "" if stands is None else f" --against {alias}"
         return f"Run: headgate model test {target.name}@{target.number} --dataset {name or 'labelled.jsonl'}{against}"
-    name = name or suites.of_prompt(connection, target.name)
+    is_kb = target.kind == "kb"
+    name = name or (suites.of_kb if is_kb else suites.of_prompt)(connection, target.name)
     if name is None:
-        return f"Write a suite and run its gate: headgate eval init {target.name} --from-log 25"
+        prompt = "PROMPT" if is_kb else target.name
+        whose = f" for a prompt that reads from {target.name}" if is_kb else ""
+        return f"Write a suite{whose} and run its gate: headgate eval init {prompt} --from-log 25"
     against = "" if stands is None else f" --against {alias}"
     totals = runs.last_totals(connection, name)
-    return f"Run: headgate eval gate {name} --prompt {target.name}@{target.number}{against}{_price(totals)}"
+    what = "--kb" if is_kb else "--prompt"
+    return f"Run: headgate eval gate {name} {what} {target.name}@{target.number}{against}{_price(totals)}"
 
 
 def _price(totals: object) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 from headgate.core.errors import NotFound
 from headgate.registry import history
 from headgate.registry.database import Database
-from headgate.registry.targets import Kind, shown
+from headgate.registry.targets import shown
 
 _DECISION = """id, at_us, candidate_run, candidate_system, baseline_run, baseline_system, alias, suite, suite_sha256,
                dataset, dataset_sha256, policy, policy_sha256, verdict, grade, attempt, detail, who"""
@@ -79,17 +79,19 @@ def attempts(database: Database, dataset_sha256: str | None) -> int:
         return _attempts(connection, dataset_sha256)
 
 
-def store(database: Database, decision: Decision, receipt: Receipt | None, *, kind: Kind = "prompt") -> None:
-    """Keeps a decision, and the receipt when there is one, with their entry of the history."""
+def store(database: Database, decision: Decision, given: Sequence[Receipt], *, about: str | None = None) -> None:
+    """Keeps a decision and the receipts it brought, with their entry of the history; ``about``: the object that was
+    judged (`kb:handbook`).
+    """
     with database.write() as connection:
         _insert(connection, "gate_decision", _DECISION, decision)
-        if receipt is not None:
+        for receipt in given:
             _insert(connection, "receipt", _RECEIPT, receipt)
         history.append(
             connection,
             who=decision.who,
             action=f"gate.{decision.verdict}",
-            object=_object(decision, kind),
+            object=about or _object(decision),
             detail={
                 "decision": decision.id,
                 "system": decision.candidate_system,
@@ -100,7 +102,7 @@ def store(database: Database, decision: Decision, receipt: Receipt | None, *, ki
                 "dataset_sha256": decision.dataset_sha256,
                 "attempt": decision.attempt,
                 "grade": decision.grade,
-                "receipt": None if receipt is None else receipt.id,
+                "receipt": ",".join(receipt.id for receipt in given) or None,
             },
         )
 
@@ -153,9 +155,9 @@ def _attempts(connection: sqlite3.Connection, dataset_sha256: str) -> int:
     return int(connection.execute(sql, (dataset_sha256,)).fetchone()[0])
 
 
-def _object(decision: Decision, kind: Kind) -> str:
+def _object(decision: Decision) -> str:
     name = decision.candidate_system.rpartition("@")[0]
-    return f"{kind}:{name}" if name and decision.suite is not None else f"run:{decision.candidate_run}"
+    return f"prompt:{name}" if name and decision.suite is not None else f"run:{decision.candidate_run}"
 
 
 def _insert(connection: sqlite3.Connection, table: str, columns: str, value: Decision | Receipt) -> None:

@@ -138,17 +138,18 @@ class SideRun:
         outputs = await self._found([cell.key for cell in cells])
         missing = list({cell.key: cell for cell in cells if cell.key not in outputs}.values())
         if missing and work.stopped is None:
-            name, _, number = str(self.started["system"]).partition("@")
+            name, number = str(self.started["prompt"]), int(self.started["prompt_version"])
             endpoint = await self._prepared(f"{name}@{number}", missing[0].row.variables, purse)
             calls = [
                 prompt_call(
                     cell.key,
                     "eval",
                     name=name,
-                    number=int(number),
+                    number=number,
                     endpoint=endpoint,
                     variables=cell.row.variables,
                     messages=cell.row.messages,
+                    kb=self.started.get("kb"),
                 )
                 for cell in missing
             ]
