@@ -30,6 +30,7 @@ from headgate.control import (
     pages,
     pages_kb,
     pages_prompts,
+    pages_runs,
 )
 from headgate.control.access import NOBODY, OPEN, Access, Principal
 from headgate.control.html import SECURITY_HEADERS, error_page
@@ -72,6 +73,7 @@ ROUTES: tuple[ControlRoute, ...] = (
     *api_misc.ROUTES,
     *pages.ROUTES,
     *pages_prompts.ROUTES,
+    *pages_runs.ROUTES,
     *pages_kb.ROUTES,
 )
 """Everything that is served; a path that is not in it is 404 for everyone."""

@@ -41,6 +41,7 @@ class Call:
     purpose: Purpose
     endpoint: str  # one of PATHS
     body: bytes
+    about: str | None = None  # of a scorer's ask: the cell whose answer it is about, for people who look at the request
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,6 +84,8 @@ class Gateway:
     async def send(self, call: Call) -> Answered:
         """Makes one call, once. Never raises for what an upstream or a network does; it is in the answer."""
         headers = {"x-headgate-purpose": call.purpose, "x-headgate-tag-cell": call.key}
+        if call.about is not None:
+            headers["x-headgate-tag-about"] = call.about
         if call.endpoint == "anthropic.messages":
             headers["anthropic-version"] = "2023-06-01"
         request = self._http.build_request("POST", PATHS[call.endpoint], content=call.body, headers=headers)
