@@ -29,6 +29,7 @@ from headgate.control import (
     api_scores,
     pages,
     pages_kb,
+    pages_moves,
     pages_prompts,
     pages_runs,
 )
@@ -72,6 +73,7 @@ ROUTES: tuple[ControlRoute, ...] = (
     *api_labels.ROUTES,
     *api_misc.ROUTES,
     *pages.ROUTES,
+    *pages_moves.ROUTES,
     *pages_prompts.ROUTES,
     *pages_runs.ROUTES,
     *pages_kb.ROUTES,
