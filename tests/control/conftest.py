@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -132,13 +133,13 @@ def _key_header(key: str | None) -> dict[str, str]:
     return {} if key is None else {"x-headgate-key": key}
 
 
-@pytest.fixture
-def serve(tmp_path: Path) -> Iterator[Callable[..., Served]]:
-    """Makes an application over a fresh home; ``require_key`` and other settings as given."""
+@contextmanager
+def _starting(folder: Path) -> Iterator[Callable[..., Served]]:
+    """Makes applications over fresh homes in a folder, and ends them all."""
     opened: list[Served] = []
 
     def start(*, require_key: bool = False, hosts: Sequence[str] = (), settings: Settings = OPENAI_SETTINGS) -> Served:
-        home = tmp_path / f"home{len(opened)}"
+        home = folder / f"home{len(opened)}"
         for name in ("run", "spool", "snapshot", "tmp", "bodies"):
             (home / name).mkdir(mode=0o700, parents=True)
         server = replace(settings.server, require_key=require_key, hosts=tuple(hosts))
@@ -152,3 +153,17 @@ def serve(tmp_path: Path) -> Iterator[Callable[..., Served]]:
     for served in opened:
         served.close()
         served.control.close()
+
+
+@pytest.fixture
+def serve(tmp_path: Path) -> Iterator[Callable[..., Served]]:
+    """Makes an application over a fresh home; ``require_key`` and other settings as given."""
+    with _starting(tmp_path) as start:
+        yield start
+
+
+@pytest.fixture(scope="module")
+def serve_module(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Served]]:
+    """The same for a whole file of tests that only read, or change what no other test looks at."""
+    with _starting(tmp_path_factory.mktemp("homes")) as start:
+        yield start

@@ -31,7 +31,9 @@ from headgate.control import (
     api_scores,
     pages,
     pages_kb,
+    pages_moves,
     pages_prompts,
+    pages_runs,
 )
 from headgate.control.access import NOBODY, OPEN, Access, Principal
 from headgate.control.html import SECURITY_HEADERS, error_page
@@ -75,7 +77,9 @@ ROUTES: tuple[ControlRoute, ...] = (
     *api_labels.ROUTES,
     *api_misc.ROUTES,
     *pages.ROUTES,
+    *pages_moves.ROUTES,
     *pages_prompts.ROUTES,
+    *pages_runs.ROUTES,
     *pages_kb.ROUTES,
 )
 """Everything that is served; a path that is not in it is 404 for everyone."""

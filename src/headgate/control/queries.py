@@ -230,6 +230,14 @@ def stored_after(log: Log, chosen: Filter, after: int, limit: int) -> tuple[list
     return rows, int(rows[-1]["seq"]) if len(rows) == limit else max(newest, after)
 
 
+def calls_by_purpose(log: Log, chosen: Filter) -> list[Row]:
+    """How many calls of each purpose, what they cost, how many of them nobody can price, and when the last began."""
+    sql = f"""SELECT purpose, count(*) AS calls, sum(cost_usd) AS cost_usd,
+                     count(*) FILTER (WHERE {_UNPRICED}) AS unpriced, max(started_at) AS last_at
+              FROM requests {chosen.where} GROUP BY purpose"""
+    return rows_of(log, sql, chosen.params)
+
+
 def visible_ids(log: Log, ids: Sequence[str], project: str | None) -> list[str]:
     """Those of the ids that exist within the project (None: in any)."""
     sql = """SELECT request_id FROM requests

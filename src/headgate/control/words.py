@@ -231,6 +231,7 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "count": count,
     "coverage": coverage,
     "dictitems": dictitems,
+    "dollars": dollars,
     "duration": duration,
     "full_time": full_time,
     "identity_facts": identity_facts,

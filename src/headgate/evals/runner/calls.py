@@ -42,6 +42,7 @@ class Call:
     endpoint: str  # one of PATHS
     body: bytes
     kb: str | None = None  # `handbook@4`: read instead of what the prompt is pinned to
+    about: str | None = None  # of a scorer's ask: the cell whose answer it is about, for people who look at the request
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,6 +85,8 @@ class Gateway:
     async def send(self, call: Call) -> Answered:
         """Makes one call, once. Never raises for what an upstream or a network does; it is in the answer."""
         headers = {"x-headgate-purpose": call.purpose, "x-headgate-tag-cell": call.key}
+        if call.about is not None:
+            headers["x-headgate-tag-about"] = call.about
         if call.endpoint == "anthropic.messages":
             headers["anthropic-version"] = "2023-06-01"
         if call.kb is not None:

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any
 
@@ -167,6 +167,7 @@ class SideRun:
         purse: Purse,
     ) -> None:
         wanted: dict[str, Ask] = {}
+        about: dict[str, str] = {}
         for cell in cells:
             output = outputs.get(cell.key)
             if output is None:
@@ -176,11 +177,13 @@ class SideRun:
                 if scorer.needs_baseline and baseline is None:
                     continue
                 for ask in scorer.asks(cell.row, output, baseline):
-                    wanted.setdefault(ask_key(ask, self._judge(ask).get("sha256")), ask)
+                    key = ask_key(ask, self._judge(ask).get("sha256"))
+                    wanted.setdefault(key, ask)
+                    about.setdefault(key, cell.key)
         known = await self._found(list(wanted))
         missing = {key: ask for key, ask in wanted.items() if key not in known}
         if missing and work.stopped is None:
-            calls = [call async for call in self._ask_calls(missing, purse)]
+            calls = [replace(call, about=about[call.key]) async for call in self._ask_calls(missing, purse)]
             await self._made(work, "judges", calls, purse, known)
 
     def _judge(self, ask: Ask) -> Mapping[str, Any]:
