@@ -11,7 +11,6 @@ import duckdb
 
 from headgate.core.errors import HomeError
 from headgate.core.ids import now_us
-from headgate.store.table import first_row
 
 DATABASE_NAME = "requests.duckdb"
 STORAGE_VERSION = "v1.5.0"
@@ -137,9 +136,15 @@ def migrate(connection: duckdb.DuckDBPyConnection) -> None:
     connection.execute(
         "CREATE TABLE IF NOT EXISTS schema_migrations (version INTEGER, duckdb_version VARCHAR, applied_at TIMESTAMP)"
     )
-    row = first_row(connection, "SELECT coalesce(max(version), 0) FROM schema_migrations")
-    applied = row[0] if row else 0
-    pending = [(version, text) for version, text in migrations() if version > applied]
+    known = migrations()
+    applied = {row[0] for row in connection.execute("SELECT version FROM schema_migrations").fetchall()}
+    newest = max(applied, default=0)
+    if newest > known[-1][0]:
+        raise HomeError(
+            f"{DATABASE_NAME} has schema {newest}; this Headgate knows up to {known[-1][0]}.",
+            hint="It was written by a newer Headgate: use that one, or another --home.",
+        )
+    pending = [(version, text) for version, text in known if version not in applied]
     for version, text in pending:
         connection.execute("BEGIN")
         connection.execute(text)

@@ -22,7 +22,7 @@ from headgate.store.table import first_row
 
 _LONG_AGO = datetime(1970, 1, 1)  # noqa: DTZ001
 _CHUNK_ROWS = 100_000
-_STATE_TABLES = ("marks", "sealed_segments", "file_changes", "deletions", "rewrites", "expiries")
+_STATE_TABLES = ("marks", "sealed_segments", "file_changes", "deletions", "rewrites", "expiries", "tallies", "removals")
 
 
 def rewrite(shared: SharedConnection, home: Path, bodies_before: datetime | None) -> None:

@@ -1,0 +1,163 @@
+"""`headgate verify`: clean homes are proven, and whatever is damaged, lost or added is named."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+
+from headgate.cli.main import main
+from headgate.control.seal import seal
+from headgate.registry.database import Database
+from support.stored_home import StoredHome
+
+Capsys = pytest.CaptureFixture[str]
+
+
+def proof_of(home: Path, capsys: Capsys, *arguments: str) -> tuple[int, dict[str, Any]]:
+    """The exit code and the answer of `headgate verify` on a stopped home."""
+    capsys.readouterr()
+    code = main(["verify", "--home", str(home), "--json", *arguments])
+    out = capsys.readouterr()
+    assert out.out, out.err
+    answer: dict[str, Any] = json.loads(out.out)
+    return code, answer
+
+
+def filled(path: Path) -> StoredHome:
+    """Sealed, stored and waiting requests, of a worker that ended and one that was killed in the middle of a call."""
+    home = StoredHome(path, segment_bytes=8 << 10)
+    home.path.chmod(0o700)
+    for _ in range(40):
+        home.exchange(request=b"x" * 300)
+    home.start()
+    home.stop_writing()
+    home.store_all()
+    seal(home.log, home.ingest)
+    for _ in range(25):
+        home.exchange(request=b"y" * 300)
+    home.store_all()
+    home.exchange()
+    return home
+
+
+@pytest.fixture
+def stopped(tmp_path: Path) -> Path:
+    """A filled home whose processes have all ended."""
+    home = filled(tmp_path / "home")
+    home.close()
+    return home.path
+
+
+def test_a_sound_home_is_proven_number_by_number(stopped: Path, capsys: Capsys) -> None:
+    code, answer = proof_of(stopped, capsys)
+    assert (code, answer["proven"], answer["faults"]) == (0, True, [])
+    totals = answer["totals"]
+    assert totals["started"] == totals["recorded"] + totals["interrupted"] == 67
+    assert totals["interrupted"] == 1
+    assert (totals["in_flight"], totals["dropped"], totals["missing"], totals["twice"]) == (0, 0, 0, 0)
+    assert totals["rows"] == totals["rows_in_log"] == 67
+    assert len(answer["spools"]) == 2
+    assert all(spool["holds"] and spool["ended"] for spool in answer["spools"])
+    assert main(["verify", "--home", str(stopped)]) == 0
+    printed = capsys.readouterr().out
+    assert "67 started = 66 recorded + 1 interrupted + 0 in flight + 0 dropped" in printed
+    assert "Proven" in printed
+
+
+def test_deleted_requests_are_accounted_for(stopped: Path, capsys: Capsys) -> None:
+    with duckdb.connect(str(stopped / "requests.duckdb")) as log:
+        ids = [str(row[0]) for row in log.execute("SELECT request_id FROM exchanges ORDER BY seq").fetchall()]
+    assert main(["log", "delete", ids[0], ids[-1], "--yes", "--home", str(stopped)]) == 0
+    code, answer = proof_of(stopped, capsys)
+    assert (code, answer["faults"]) == (0, [])
+    assert answer["totals"]["rows_removed"] == 2
+    assert answer["totals"]["rows_in_log"] == 65
+
+
+def _lose_rows(home: Path) -> None:
+    with duckdb.connect(str(home / "requests.duckdb")) as log:
+        log.execute("DELETE FROM exchanges WHERE seq IN (2, 60)")
+
+
+def _repeat_a_row(home: Path) -> None:
+    with duckdb.connect(str(home / "requests.duckdb")) as log:
+        log.execute("INSERT INTO exchanges FROM exchanges WHERE seq = 2")
+
+
+def _change_a_row(home: Path) -> None:
+    with duckdb.connect(str(home / "requests.duckdb")) as log:
+        log.execute("CREATE TABLE one AS FROM exchanges WHERE seq = 2")
+        log.execute("UPDATE one SET cost_usd = 0")
+        log.execute("DELETE FROM exchanges WHERE seq = 2")
+        log.execute("INSERT INTO exchanges FROM one")
+        log.execute("DROP TABLE one")
+
+
+def _lose_a_file(home: Path) -> None:
+    next(home.glob("bodies/*/*.parquet")).unlink()
+
+
+def _damage_a_file(home: Path) -> None:
+    path = max(home.glob("bodies/*/*.parquet"))
+    data = bytearray(path.read_bytes())
+    data[500] ^= 0xFF  # in a body: every column of the log can still be read
+    path.write_bytes(data)
+
+
+def _flip_a_waiting_record(home: Path) -> None:
+    path = max(home.glob("spool/*/*.done"))
+    data = bytearray(path.read_bytes())
+    data[200] ^= 0xFF
+    path.write_bytes(data)
+
+
+def _newer_segment(home: Path) -> None:
+    from headgate.spool import segment
+
+    path = max(home.glob("spool/*/*.done"))
+    path.with_name("00009999.done.newer").write_bytes(segment._SEGMENT_MAGIC)
+
+
+def _break_the_history(home: Path) -> None:
+    registry = Database.open(home)
+    with registry.write() as connection:
+        connection.execute("INSERT INTO history SELECT 7, 1, 'x', 'y', 'z', NULL, '{}', 'wrong', 'wrong'")
+    registry.close()
+
+
+@pytest.mark.parametrize(
+    ("harm", "said"),
+    [
+        (_lose_rows, "rows were stored, the log accounts for"),
+        (_repeat_a_row, "requests have several rows"),
+        (_change_a_row, "differ in what they say of its"),
+        (_lose_a_file, "is missing;"),
+        (_damage_a_file, "was changed: its SHA-256"),
+        (_flip_a_waiting_record, "no longer reads as it did"),
+        (_newer_segment, "only a newer Headgate reads"),
+        (_break_the_history, "The history of changes is broken"),
+    ],
+)
+def test_what_is_wrong_is_named(stopped: Path, capsys: Capsys, harm: Callable[[Path], None], said: str) -> None:
+    harm(stopped)
+    code, answer = proof_of(stopped, capsys)
+    assert code == 1
+    assert not answer["proven"]
+    assert any(said in fault for fault in answer["faults"]), answer["faults"]
+
+
+def test_a_log_restored_from_an_older_copy_is_brought_up_to_date_and_says_what_cannot_be_proven(
+    tmp_path: Path, capsys: Capsys
+) -> None:
+    home = filled(tmp_path / "home")
+    home.close()
+    for path in home.path.glob("requests.duckdb*"):
+        shutil.move(path, tmp_path / path.name)
+    code, answer = proof_of(home.path, capsys)
+    assert (code, answer["faults"]) == (0, [])
+    assert answer["totals"]["rows_in_log"] == 67
+    assert any("cannot be proven" in note for note in answer["notes"])
