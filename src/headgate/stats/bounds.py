@@ -89,7 +89,7 @@ def skewness(residuals: Floats) -> float:
     if largest == 0:
         return 0.0
     scaled = residuals / largest  # cubes of very small or large numbers leave the range of floats
-    return float(np.mean(scaled**3)) / float(np.mean(scaled * scaled)) ** 1.5
+    return float(np.mean(scaled**3) / np.mean(scaled * scaled) ** 1.5)
 
 
 CAUTION = 2.5
