@@ -251,6 +251,9 @@ class Relay(Receiving):
             self._hold(connection, pieces, is_last)
             return
         data = b""
+        if not (pieces or is_last):
+            self._head_came_alone()
+            return
         if pieces:
             data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
             is_end = tee.feed(data)
@@ -266,6 +269,13 @@ class Relay(Receiving):
             self._kept += data
         elif not self._is_abandoned:
             self.reply.write(data)
+
+    def _head_came_alone(self) -> None:
+        """The body may take its time, as a model does before its first word; clients wait for the head on a clock of
+        their own. A sized body mostly follows at once: its head waits for it, to the next sweep at most.
+        """
+        if self.response_head is not None and self.response_head.content_length is None and not self._is_abandoned:
+            self.reply.write(b"")
 
     def _end(self, connection: UpstreamConnection, tee: Tee, data: bytes) -> None:
         self._connection = None
@@ -292,6 +302,8 @@ class Relay(Receiving):
             and self.deadline_s != _NEVER
         ):
             self.deadline_s = now_s + self.handle.upstream.timeout.between_bytes_s
+            if not self._is_abandoned:
+                self.reply.write(b"")  # a head that still waits for its body
 
     def _outcome(self) -> Outcome:
         assert self.tee is not None

@@ -34,7 +34,7 @@ class UnreadableAnswer(Exception):
 
 
 class Sink(Protocol):
-    """What receives an answer. Every call comes from the event loop; none may raise."""
+    """What receives an answer. Every call comes from the event loop; none may raise. No pieces: a head came alone."""
 
     def upstream_head(self, connection: "UpstreamConnection") -> None: ...
 
@@ -190,9 +190,8 @@ class UpstreamConnection(asyncio.Protocol):
         if is_last:
             self.sink = None
             self._pool.take_back(self)
-        if pieces or is_last:
-            self._pieces = []
-            sink.upstream_data(self, pieces, is_last)
+        self._pieces = []
+        sink.upstream_data(self, pieces, is_last)
 
     def pause_writing(self) -> None:
         self.is_write_paused = True
