@@ -191,8 +191,11 @@ class Relay(Receiving):
             return
         text = f'upstream "{name}" {reason}.'
         hint = f"Check [upstreams.{name}] and the network: headgate doctor"
-        error = UpstreamTimeout(text, hint=hint) if kind == "timeout" else UpstreamUnreachable(text, hint=hint)
-        self.refuse(error, outcome="timeout" if kind == "timeout" else "upstream_error")
+        if kind == "timeout":
+            code = "upstream_connect_timeout" if noted == "connect_timeout" else UpstreamTimeout.code
+            self.refuse(UpstreamTimeout(text, code=code, hint=hint), outcome="timeout")
+        else:
+            self.refuse(UpstreamUnreachable(text, hint=hint), outcome="upstream_error")
 
     def _may_go_on_after(self, kind: int | str) -> bool:
         """Whether the next target may be tried: never once a part of a body was passed on."""
@@ -363,7 +366,8 @@ class Relay(Receiving):
         self.last_byte_ns = monotonic_ns()
         if not self.is_recorded:
             name = self.handle.upstream.name
-            record.write(self, outcome, outcome, f'upstream "{name}" {reason}')
+            kind = "upstream_stalled" if outcome == "timeout" else outcome
+            record.write(self, outcome, kind, f'upstream "{name}" {reason}')
         if data and not self._is_abandoned:
             self.reply.write(data)
         self.reply.break_off()
@@ -411,7 +415,11 @@ class Relay(Receiving):
         """The deadline of the current phase has passed."""
         phase, self.deadline_s = self._phase, _NEVER
         if self._is_paused:
-            self._client.transport.abort()  # nobody reads; client_gone follows
+            if not self.is_recorded:
+                self.last_byte_ns = monotonic_ns()
+                said = f"the client read nothing for {_CLIENT_STALL_S:g} s"
+                record.write(self, "client_closed", "client_stalled", said)
+            self._client.transport.abort()  # client_gone follows
             return
         if phase == "upload":
             if not self._client.may_answer(self):

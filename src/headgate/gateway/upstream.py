@@ -14,6 +14,7 @@ import httptools
 
 from headgate.core.ids import monotonic_s
 from headgate.gateway.dial import DIRECT, Way, dial
+from headgate.gateway.sockets import reset_on_close
 
 if TYPE_CHECKING:
     from headgate.gateway.upload import Upload
@@ -133,6 +134,8 @@ class UpstreamConnection(asyncio.Protocol):
     def cancel(self) -> None:
         """Break off: the upstream sees the connection close, the sink hears no more."""
         self.sink = None
+        if self.is_sending:
+            reset_on_close(self.transport)  # its end would wait behind what the upstream has not read
         self.transport.abort()
 
     def pause(self) -> None:
