@@ -121,7 +121,8 @@ class Relay(Receiving):
             self._write_start(handle)
         self.attempts.begin()
         self._is_retry = False
-        connection = handle.pool.acquire() if self.upload is None else None  # a body passed on cannot be sent again
+        is_kept = self.upload is None or self.large is not None  # else a body passed on cannot be sent again
+        connection = handle.pool.acquire() if is_kept else None
         if connection is None:
             self._start_task(self._dial(handle))
         else:

@@ -17,6 +17,7 @@ from headgate.gateway.dial import DIRECT, Way, dial
 from headgate.gateway.sockets import reset_on_close
 
 if TYPE_CHECKING:
+    from headgate.gateway.large import LargeBody
     from headgate.gateway.upload import Upload
 
 Headers = list[tuple[bytes, bytes]]
@@ -105,7 +106,7 @@ class UpstreamConnection(asyncio.Protocol):
         self.sink: Sink | None = None
         self.reused = False
         self.idle_since_s = 0.0
-        self.upload: Upload | None = None
+        self.upload: Upload | LargeBody | None = None
         self.is_sending = False  # a body is still on its way: what is answered before its end cannot be the last word
         self.is_write_paused = False
         self._was_paused = False
