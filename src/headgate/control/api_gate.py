@@ -69,8 +69,8 @@ async def show_receipt(control: ControlApp, request: Request, who: Principal) ->
 
 
 async def show_rule(control: ControlApp, request: Request, who: Principal) -> Response:
-    """`{rule, policy, policy_sha256, suites, approvers, receipts, approved_by, missing: [{reason, hint}]}` for a
-    version becoming an alias; `rule` is null, and nothing is missing, when none covers it."""
+    """`{rule, policy, policy_sha256, suites, approvers, receipts, approved_by, weaker, missing: [{reason, hint}]}`
+    for a version becoming an alias; `rule` is null, and nothing is missing, when none covers it."""
     values = single_values(request.query_params.multi_items(), ["prompt", "alias", "version"])
     if "prompt" not in values:
         raise MalformedRequest("The prompt is not named.", hint="For example ?prompt=support-answer&version=8")
@@ -97,6 +97,7 @@ def _rule(control: ControlApp, name: str, alias: str, version: str) -> dict[str,
         "approvers": guard.approvers,
         "receipts": list(found.receipts),
         "approved_by": list(found.approved_by),
+        "weaker": list(found.weaker),
         "missing": [{"reason": reason, "hint": hint} for reason, hint in found.missing],
     }
 

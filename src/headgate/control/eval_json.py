@@ -77,6 +77,7 @@ def receipt_json(receipt: Receipt) -> dict[str, Any]:
         **found,
         "receipt": receipt.id,
         "judge_cards": list(receipt.judge_cards),
+        "weaker": list(receipt.weaker),
         "issued_at": time_json(issued),
         "expires_at": None if expires is None else time_json(expires),
         "expired": receipt.is_expired(now_us()),

@@ -14,6 +14,7 @@ from headgate.control.policies import policy_of
 from headgate.control.publish import name_of
 from headgate.control.scoring import neutral, result_sha256
 from headgate.control.state import ControlApp
+from headgate.control.yardsticks import yardstick_of
 from headgate.core.errors import MalformedRequest
 from headgate.core.ids import now_us
 from headgate.core.protection import PRODUCTION, SHIPPED_POLICIES, rule_for
@@ -28,6 +29,7 @@ from headgate.registry.runs import Run
 if TYPE_CHECKING:
     from headgate.evals.policy import Policy
     from headgate.evals.verdict import Verdict
+    from headgate.evals.yardstick import Yardstick
 
 _WORST = ("pass", "inconclusive", "fail")
 DEFAULT_POLICY = "standard"
@@ -65,7 +67,8 @@ def gate(control: ControlApp, who: Principal, wanted: Gate) -> Gated:
     other = None
     if baseline is not None:
         other = facts_of(registry, baseline, wanted.baseline_system, attempts=earlier + 1)
-    verdicts = tuple(judge_gate(policy, facts, other) for policy in policies)
+    against = yardstick_of(control, candidate, wanted.alias or PRODUCTION)
+    verdicts = tuple(_held(judge_gate(policy, facts, other), against) for policy in policies)
     made = _Decided(who, wanted, candidate, baseline, facts, other, earlier + 1)
     decisions = tuple(made.decision(policy, verdict) for policy, verdict in zip(policies, verdicts, strict=True))
     is_passed = all(verdict.verdict == "pass" for verdict in verdicts)
@@ -82,6 +85,14 @@ def gate(control: ControlApp, who: Principal, wanted: Gate) -> Gated:
     for number, decision in enumerate(decisions):
         receipts.store(registry, decision, given if number == 0 else (), about=about)
     return Gated(decisions=decisions, verdicts=verdicts, receipts=given, no_receipt=no_receipt)
+
+
+def _held(verdict: "Verdict", against: "Yardstick | None") -> "Verdict":
+    """The verdict with what its suite and cases lack beside those in force; what is weaker is worth grade C."""
+    if against is None or not against.weaker:
+        return verdict if against is None else msgspec.structs.replace(verdict, yardstick=against)
+    said = f"grade C: weaker than {against.since}, which is in force: {'; '.join(against.weaker)}"
+    return msgspec.structs.replace(verdict, yardstick=against, grade="C", warnings=(*verdict.warnings, said))
 
 
 def results_of(registry: Database, run: Run, system: str | None = None) -> list[Result]:
@@ -322,6 +333,8 @@ class _Decided:
             issued_at_us=self._at_us,
             expires_at_us=None if expires is None else self._at_us + round(expires * 1e6),
             who=self._who,
+            since=None if verdict.yardstick is None else verdict.yardstick.since,
+            weaker=() if verdict.yardstick is None else verdict.yardstick.weaker,
         )
 
     def _grade(self, grade: str) -> str:

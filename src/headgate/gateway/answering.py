@@ -87,7 +87,11 @@ class Answering(Incoming):
         self.status = error.status
         self.last_byte_ns = monotonic_ns()
         body = error_body(error, self.place.endpoint.dialect, self.asked.request_id)
-        self._record(outcome, error.code, str(error), own_body=body)
+        self._record(outcome, error.code, str(error), own_body=b"" if self.reply.is_open else body)
+        if self.reply.is_open:  # another answer is on its way already
+            self.reply.break_off()
+            self._finish()
+            return
         if not self.has_body:
             self.reply.keep_alive = False
         self._say(error.status, body, retry=isinstance(error, (UpstreamTimeout, UpstreamUnreachable)))

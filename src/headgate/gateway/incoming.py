@@ -7,7 +7,7 @@ from headgate.core.ids import monotonic_ns
 from headgate.gateway.attempts import Attempts
 from headgate.gateway.auth import check_model, principal_of
 from headgate.gateway.head import RequestHead
-from headgate.gateway.intake import Asked, describe, read_body
+from headgate.gateway.intake import Asked, describe, read_body, read_members
 from headgate.gateway.upload import LEAST_BYTES
 from headgate.gateway.worker import Worker
 from headgate.snapshot import KeyEntry
@@ -15,6 +15,10 @@ from headgate.wire.endpoints import MISPLACED, MODELS, OTHER, Place
 
 if TYPE_CHECKING:
     from headgate.gateway.knowledge import Wanted
+    from headgate.gateway.large import LargeBody
+
+_MADE_ANEW = frozenset((b"prompt", b"vars", b"kb"))
+"""Headers of ours that have a body made from the one that came."""
 
 
 class Incoming:
@@ -33,6 +37,7 @@ class Incoming:
         self.attempts: Attempts | None = None  # None until it is admitted
         self.body = b""
         self.body_bytes = 0
+        self.large: LargeBody | None = None  # the body, where it is JSON too large to be held
         self.resolved: bytes | None = None  # the body made of a stored prompt
         self.prompt_line = b""  # the response header that names its version
         self.wanted: Wanted | None = None  # what must be found in a knowledge base before the body can be made
@@ -60,13 +65,27 @@ class Incoming:
         length = self.head.content_length
         return b"transfer-encoding" in noted if length is None else length >= LEAST_BYTES
 
+    @property
+    def may_be_large(self) -> bool:
+        """Whether its body can be routed by a look at its members: plain JSON that goes on as it came."""
+        noted, own = self.head.noted, self.head.own
+        return (
+            b"json" in noted.get(b"content-type", b"").lower()
+            and b"content-encoding" not in noted
+            and self.place.endpoint.dialect != "inference"
+            and not own.keys() & _MADE_ANEW
+        )
+
     def admit(self) -> None:
         """Read the whole request and plan its attempts. Raises RequestError."""
         worker, head, asked, place = self.worker, self.head, self.asked, self.place
         endpoint = place.endpoint
         principal = self.principal = principal_of(head, worker.snapshot)
         try:
-            read_body(asked, place, self.body, head.text(b"content-type"))
+            if self.large is not None:
+                read_members(asked, place, self.large.members)
+            else:
+                read_body(asked, place, self.body, head.text(b"content-type"))
         finally:
             describe(asked, head, principal)
         if endpoint is MISPLACED[endpoint.dialect]:

@@ -11,6 +11,7 @@ from headgate.gateway.head import RequestHead
 from headgate.snapshot import KeyEntry
 from headgate.wire.endpoints import Endpoint, Place
 from headgate.wire.loose import clean, dump, load
+from headgate.wire.members import MemberScan
 
 _TEXT_LIMIT = 1024
 _TAG = b"tag-"
@@ -127,6 +128,56 @@ def read_body(asked: Asked, place: Place, body: bytes, content_type: str | None)
             code="prompt_conflict",
             hint="Call it on /v1/chat/completions, /v1/responses or /v1/messages.",
         )
+
+
+def read_members(asked: Asked, place: Place, members: MemberScan) -> None:
+    """The same of a body that is not held in memory, as far as it has come. Raises MalformedRequest."""
+    problem = members.problem
+    if problem is None:
+        asked.stream = _value(members, "stream") is True
+        model = members.last("model")
+        if model is None or model.value == b"null":
+            return
+        named = _value(members, "model")
+        if isinstance(named, str):
+            asked.model = named
+            return
+        problem = "its model is no text"
+    if place.endpoint.needs_json:
+        raise MalformedRequest(
+            f"the request body is not valid JSON for {place.endpoint.name}: {problem}.",
+            code="invalid_json",
+            hint="Check what the client sends; the upstream was not called.",
+        )
+
+
+def calls_stored_prompt(place: Place, members: MemberScan) -> bool:
+    """Whether a body, as far as it has come, asks for a prompt of ours."""
+    model, prompt = _value(members, "model"), members.last("prompt")
+    if isinstance(model, str) and model.startswith(PROMPT_MODEL):
+        return True
+    if prompt is None or place.endpoint.name not in PROMPT_ENDPOINTS:
+        return False
+    if prompt.value is None:  # over 64 KiB, so what it is was not kept
+        return place.endpoint.name != "openai.responses"
+    return prompt.value[:1] == b"{" and (place.endpoint.name != "openai.responses" or _is_ours(prompt.value))
+
+
+def check_late_members(place: Place, members: MemberScan) -> None:
+    """Raise MalformedRequest over a member that would have changed where a body went, had it come in time."""
+    models = [member for member in members.found if member.name == "model"]
+    if len(models) > 1 or calls_stored_prompt(place, members):
+        late = "model" if len(models) > 1 else "prompt"
+        raise MalformedRequest(
+            f'the request body has a second "{late}", or has it too late: a part has gone upstream.',
+            code="late_member",
+            hint=f'Write "{late}" once, before the long members.',
+        )
+
+
+def _value(members: MemberScan, name: str) -> Any:
+    member = members.last(name)
+    return None if member is None or member.value is None else load(member.value)
 
 
 def _read_loosely(body: bytes) -> _Body | None:

@@ -92,7 +92,7 @@ def _bodies(relay: "Relay", final: FinalRecord, own_body: bytes) -> tuple[bytes,
     if relay.asked.capture != "full" or relay.principal is None:  # strangers do not fill the disk
         final.capture = "none" if relay.asked.capture == "none" else "metadata"
         if final.usage_raw is None:
-            final.prompt_chars = len(relay.body)
+            final.prompt_chars = relay.body_bytes
         return b"", b"", []
     limit = relay.worker.capture_bytes
     request, cut = _request(relay, limit)
@@ -122,7 +122,7 @@ def _bodies(relay: "Relay", final: FinalRecord, own_body: bytes) -> tuple[bytes,
 def _request(relay: "Relay", limit: int) -> tuple[bytes, str | None]:
     """What is kept of the request's body, and what is missing."""
     if relay.upload is not None:
-        return b"".join(relay.upload.copy.pieces), relay.upload.copy.note("request")
+        return relay.upload.captured(limit)
     body = relay.body
     if len(body) <= limit:
         return body, None

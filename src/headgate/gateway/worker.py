@@ -111,7 +111,8 @@ class Worker:
         self._library: Library | None = None
         self._runners: RunnerLinks | None = None
         self._waiting: set[Waiting] = set()
-        self.copies = Copies()
+        self.copies = Copies(self.home.run)
+        self.held_bytes = 0  # of large bodies, in files
         self._on_sweep: list[Callable[[float], None]] = []
         self.is_group = log.durability == "group"
         self.is_draining = False

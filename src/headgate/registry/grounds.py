@@ -2,7 +2,7 @@
 
 import sqlite3
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 
 from headgate.core.errors import Forbidden
@@ -26,6 +26,7 @@ class Ground:
     policy: str | None = None
     receipts: tuple[str, ...] = ()
     approved_by: tuple[str, ...] = ()
+    weaker: tuple[str, ...] = ()  # than what the alias rested on before
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +36,7 @@ class Evidence:
     receipts: tuple[str, ...] = ()
     approved_by: tuple[str, ...] = ()
     missing: tuple[tuple[str, str], ...] = ()
+    weaker: tuple[str, ...] = ()  # than what the alias rests on
 
 
 def ground_of_move(
@@ -45,10 +47,18 @@ def ground_of_move(
         return Ground(gate="ungated")
     found = evidence_for(connection, target, alias, guard, stands, mover=wish)
     if not found.missing:
-        return Ground(gate="receipt", policy=guard.policy, receipts=found.receipts, approved_by=found.approved_by)
+        return Ground(
+            gate="receipt",
+            policy=guard.policy,
+            receipts=found.receipts,
+            approved_by=found.approved_by,
+            weaker=found.weaker,
+        )
     what, hint = found.missing[0]
     message = f"Refused: {target.name}@{target.number} may not become {alias}. {guard.words} {what}"
-    return _overridden(wish, guard, (message, hint), target.pushed_by)
+    ground = _overridden(wish, guard, (message, hint), target.pushed_by)
+    # What there was stays with the move: the next one is held against it.
+    return replace(ground, receipts=found.receipts, weaker=found.weaker)
 
 
 def ground_of_removal(name: str, alias: str, wish: Wish, guard: Guard | None) -> Ground:
@@ -70,22 +80,87 @@ def evidence_for(
     mover: Wish | None = None,
 ) -> Evidence:
     """What there is for ``target`` becoming ``alias``, and what is missing."""
-    held = receipts.of_object(connection, target.kind, target.name)
-    names: list[str | None] = list(dict.fromkeys([*guard.suites, *target.suites])) or [None]
-    counted: list[str] = []
-    missing: list[tuple[str, str]] = []
-    for suite in names:
-        fits, fault = _best(held, target, guard, stands, suite, alias)
-        if fits is not None:
-            counted.append(fits.id)
-        else:
-            missing.append((_sentence(target, suite, fault), _hint(connection, target, alias, suite, stands, held)))
+    found = _Found(connection, target, alias, guard, stands)
+    for suite in dict.fromkeys([*guard.suites, *target.suites]) or (None,):
+        found.ask_for(suite)
+    if guard.keeps_yardstick:
+        found.ask_for_what_stands()
     agreed = approvals.approvers(connection, target, alias)
-    if mover is not None and _is_second_person(mover, target):
+    is_second = mover is not None and _is_second_person(mover, target)
+    if mover is not None and is_second:
         agreed = sorted({*agreed, mover.who})
     if len(agreed) < guard.approvers:
-        missing.append(_approvals_missing(target, alias, guard, len(agreed)))
-    return Evidence(receipts=tuple(dict.fromkeys(counted)), approved_by=tuple(agreed), missing=tuple(missing))
+        found.missing.append(_approvals_missing(target, alias, guard, len(agreed)))
+    if found.weaker and guard.keeps_yardstick and not is_second:
+        newest = max((one.issued_at_us for one in found.counted), default=0)
+        # A yes that is older than the evidence was said of other evidence.
+        if not approvals.approvers(connection, target, alias, newest):
+            found.missing.append(_weaker_missing(target, alias, found.weaker))
+    return Evidence(
+        receipts=tuple(dict.fromkeys(one.id for one in found.counted)),
+        approved_by=tuple(agreed),
+        missing=tuple(found.missing),
+        weaker=tuple(found.weaker),
+    )
+
+
+class _Found:
+    """Receipts that count for a move, suite by suite, what is missing, and what is weaker than what stands."""
+
+    def __init__(
+        self, connection: sqlite3.Connection, target: Target, alias: str, guard: Guard, stands: Stands
+    ) -> None:
+        self._connection, self._target, self._alias, self._guard, self._stands = (
+            connection, target, alias, guard, stands,
+        )  # fmt: skip
+        self._before = {one.suite: one for one in receipts.standing(connection, target.kind, target.name, alias)}
+        held = receipts.of_object(connection, target.kind, target.name)
+        self._held = sorted(held, key=lambda one: one.suite not in self._before)  # stable: newest first within each
+        self.counted: list[Receipt] = []
+        self.missing: list[tuple[str, str]] = []
+        self.weaker: list[str] = []
+
+    def ask_for(self, suite: str | None) -> None:
+        """A receipt of a suite (None: of any) must be there."""
+        fits, fault = _best(self._held, self._target, self._guard, self._stands, suite, self._alias)
+        if fits is None:
+            hint = _hint(self._connection, self._target, self._alias, suite, self._stands, self._held)
+            self.missing.append((_sentence(self._target, suite, fault), hint))
+        else:
+            self._count(fits)
+
+    def ask_for_what_stands(self) -> None:
+        """The suites that the alias rests on: leaving one out is the plainest way to ask for less."""
+        for suite in sorted(self._before.keys() - {one.suite for one in self.counted}):
+            fits, fault = _best(self._held, self._target, self._guard, self._stands, suite, self._alias)
+            if fits is None:
+                self.weaker.append(f"suite {suite}, which {self._alias} rests on, was not passed: {fault}")
+            else:
+                self._count(fits)
+
+    def _count(self, receipt: Receipt) -> None:
+        self.counted.append(receipt)
+        self.weaker += [f"suite {receipt.suite}: {what}" for what in _weaker(receipt, self._before.get(receipt.suite))]
+
+
+def _weaker(receipt: Receipt, before: Receipt | None) -> tuple[str, ...]:
+    """What the evidence lacks beside that which the alias rests on."""
+    if before is None or receipt.id == before.id:
+        return ()
+    is_same = (receipt.suite_sha256, receipt.dataset_sha256) == (before.suite_sha256, before.dataset_sha256)
+    if receipt.since != before.id and not is_same:
+        return (f"{receipt.id} was never held against {before.id}, gate it again",)
+    return receipt.weaker
+
+
+def _weaker_missing(target: Target, alias: str, weaker: Sequence[str]) -> tuple[str, str]:
+    to = "" if alias == PRODUCTION else f" --to {alias}"
+    return (
+        f"asks for evidence no weaker than what {alias} rests on, or for someone other than the author to approve it; "
+        f"{'; '.join(weaker[:5])}.",
+        "Put back what is gone and gate it again; or someone else approves: headgate prompt approve "
+        f'{target.name}@{target.number}{to} --reason "…"',
+    )
 
 
 def _is_second_person(mover: Wish, target: Target) -> bool:
