@@ -144,16 +144,16 @@ def of_decisions(database: Database, decision_ids: Sequence[str]) -> dict[str, R
     """The receipts that these decisions brought, by decision; the caller bounds how many it asks for."""
     marks = ", ".join("?" for _ in decision_ids)
     with database.read() as connection:
-        sql = f"SELECT {_RECEIPT} FROM receipt WHERE decision IN ({marks})"
+        sql = f"SELECT {_READ} FROM receipt WHERE decision IN ({marks})"
         found = [_receipt(row) for row in connection.execute(sql, tuple(decision_ids)).fetchall()]
     return {one.decision: one for one in found}
 
 
 def with_runs(database: Database, kind: str, name: str, limit: int = 1000) -> list[tuple[Receipt, str]]:
     """Receipts of an object, newest first, each with the run that passed."""
-    columns = ", ".join(f"r.{column.strip()}" for column in _RECEIPT.split(","))
-    sql = f"""SELECT {columns}, d.candidate_run FROM receipt AS r JOIN gate_decision AS d ON d.id = r.decision
-              WHERE r.kind = ? AND r.object = ? ORDER BY r.issued_at_us DESC, r.id DESC LIMIT ?"""
+    run = "(SELECT candidate_run FROM gate_decision WHERE id = receipt.decision)"
+    sql = f"""SELECT {_READ}, {run} FROM receipt
+              WHERE kind = ? AND object = ? ORDER BY issued_at_us DESC, id DESC LIMIT ?"""
     with database.read() as connection:
         return [(_receipt(row[:-1]), row[-1]) for row in connection.execute(sql, (kind, name, limit)).fetchall()]
 
