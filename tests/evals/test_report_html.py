@@ -1,6 +1,7 @@
 """The HTML report: one file that asks nothing of anyone, verdict first, everything from outside only text."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from html.parser import HTMLParser
 
@@ -97,7 +98,7 @@ def test_slices_have_a_forest_plot_that_says_which_side_is_better() -> None:
 
 
 def test_where_no_case_differs_no_interval_pretends_to_know_the_truth() -> None:
-    values = {"faithful": [0.5] * ITEMS}
+    values: dict[str, Sequence[float | None]] = {"faithful": [0.5] * ITEMS}
     report = build(side("s@2", values), side("s@1", values), suite="s")
     (metric,) = report.metrics
     assert metric.difference is not None and metric.outcome == "unclear"
