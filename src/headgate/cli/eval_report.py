@@ -2,13 +2,16 @@
 
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from headgate.cli.connect import connect, home_option
 from headgate.cli.eval_results import write_file
 from headgate.cli.output import is_terminal, note, terminal
+
+if TYPE_CHECKING:
+    from headgate.evals.report import Report
 
 _FORMATS = {".html": "html", ".json": "json", ".xml": "junit", ".md": "markdown"}
 
@@ -22,11 +25,18 @@ _FORMATS = {".html": "html", ".json": "json", ".xml": "junit", ".md": "markdown"
     type=click.Choice(["html", "json", "junit", "markdown", "terminal"]),
     help="[default: by the ending of FILE; html with --open; else terminal]",
 )
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, the same bytes for the same runs.")
 @click.option("-o", "--output", "target", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE")
 @click.option("--open", "is_opened", is_flag=True, help="Open the HTML in a browser.")
 @home_option
 def report(
-    run_id: str, against: str | None, kind: str | None, target: Path | None, is_opened: bool, home: Path | None
+    run_id: str,
+    against: str | None,
+    kind: str | None,
+    as_json: bool,
+    target: Path | None,
+    is_opened: bool,
+    home: Path | None,
 ) -> None:
     """Show a run, compared with another where there is one. HTML is one file that loads nothing from elsewhere.
 
@@ -34,16 +44,32 @@ def report(
     Examples:
       headgate eval report RUN
       headgate eval report RUN --open
+      headgate eval report RUN --json
       headgate eval report RUN --format markdown -o report.md
     """
-    from headgate.evals.report import html, json_bytes, junit, markdown, plain, read_report
-    from headgate.evals.report import terminal as rendered
+    from headgate.evals.report import read_report
 
-    wanted = kind or ("html" if is_opened else _FORMATS.get(target.suffix, "") if target else "") or "terminal"
-    if is_opened and wanted != "html":
-        raise click.UsageError("--open shows HTML; leave --format out.")
+    wanted = wanted_form("json" if as_json and kind is None else kind, target, is_opened, usually="terminal")
+    if as_json and wanted != "json":
+        raise click.UsageError(f"--json prints JSON; leave --format {kind} out.")
     with connect(home) as client:
         model = read_report(b"".join(client.run_report(run_id, against)))
+    deliver(model, wanted, target, is_opened)
+
+
+def wanted_form(kind: str | None, target: Path | None, is_opened: bool, *, usually: str) -> str:
+    """The rendering asked for: by its name, by the ending of the file, HTML for a browser."""
+    wanted = kind or ("html" if is_opened else _FORMATS.get(target.suffix, "") if target else "") or usually
+    if is_opened and wanted != "html":
+        raise click.UsageError("--open shows HTML; leave --format and --json out.")
+    return wanted
+
+
+def deliver(model: "Report", wanted: str, target: Path | None, is_opened: bool) -> None:
+    """Write a report to its file, to the terminal, or to a browser."""
+    from headgate.evals.report import html, json_bytes, junit, markdown, plain
+    from headgate.evals.report import terminal as rendered
+
     made: dict[str, Any] = {
         "html": lambda: html(model).encode(),
         "json": lambda: json_bytes(model),
@@ -62,5 +88,5 @@ def report(
         return
     write_file(target, data)
     note(f"{target}: {wanted}")
-    if is_opened:
-        click.launch(str(target))
+    if is_opened and click.launch(str(target)):
+        note(f"No browser could be started. Open the file yourself: {target}")

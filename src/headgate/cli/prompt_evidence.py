@@ -61,7 +61,7 @@ def try_prompt(
 
 @click.command("approve")
 @click.argument("ref", metavar="NAME@REF")
-@click.option("--alias", default="production", show_default=True, metavar="ALIAS", help="What it may become.")
+@click.option("--to", "--alias", "alias", default="production", show_default=True, metavar="ALIAS", help="Which alias.")
 @click.option("--reason", metavar="TEXT", help="Why; kept in the history.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON: approval.")
 @home_option

@@ -108,6 +108,8 @@ async def run_page(control: ControlApp, request: Request, who: Principal) -> Res
     """One run: what it came to, against another where there is one; while it is not finished, how far it is."""
     values = single_values(request.query_params.multi_items(), ["against", "decision", "watch"])
     run = await control.read(runs.get, control.publisher.registry, request.path_params["run"])
+    if run.finished_at_us is None:
+        return await control.read(_run_page, control, who, run, values)
     # Statistics and a long template: both in the thread that may take its time.
     return await control.evaluate(_run_page, control, who, run, values)
 

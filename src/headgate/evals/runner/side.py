@@ -104,7 +104,7 @@ class SideRun:
         answers = Purse(self.limits.usd, slots=self.limits.concurrency)
         judges = Purse(None, slots=self.limits.concurrency)
         try:
-            async with self._costs(answers, judges):
+            async with self._costs(work, answers, judges):
                 outputs = await self._answers(work, cells, answers)
                 judges.limit_usd = _least(
                     self.limits.judge_usd, None if self.limits.usd is None else self.limits.usd - answers.spent_usd
@@ -137,7 +137,9 @@ class SideRun:
         """Cell key to output, of all that are answered."""
         outputs = await self._found([cell.key for cell in cells])
         missing = list({cell.key: cell for cell in cells if cell.key not in outputs}.values())
-        if missing and work.stopped is None:
+        if not missing:
+            await work.perform("answers", [], purse, cached=len(outputs))
+        elif work.stopped is None:
             name, number = str(self.started["prompt"]), int(self.started["prompt_version"])
             endpoint = await self._prepared(f"{name}@{number}", missing[0].row.variables, purse)
             calls = [
@@ -182,7 +184,9 @@ class SideRun:
                     about.setdefault(key, cell.key)
         known = await self._found(list(wanted))
         missing = {key: ask for key, ask in wanted.items() if key not in known}
-        if missing and work.stopped is None:
+        if known and not missing:
+            await work.perform("judges", [], purse, cached=len(known))
+        elif missing and work.stopped is None:
             calls = [replace(call, about=about[call.key]) async for call in self._ask_calls(missing, purse)]
             await self._made(work, "judges", calls, purse, known)
 
@@ -243,7 +247,7 @@ class SideRun:
                 return None
             return "an answer that cannot be read"
 
-        done = await work.perform(phase, calls, purse, is_readable=fault)
+        done = await work.perform(phase, calls, purse, cached=len(outputs), is_readable=fault)
         self._called += done.attempts
         self._request_ids += done.request_ids
         self._failures |= done.failures
@@ -270,10 +274,10 @@ class SideRun:
         raise AssertionError("the last endpoint either answers or raises")
 
     @contextlib.asynccontextmanager
-    async def _costs(self, answers: Purse, judges: Purse) -> AsyncIterator[None]:
+    async def _costs(self, work: Work, answers: Purse, judges: Purse) -> AsyncIterator[None]:
         """Tells the purses what the log says their calls cost, as long as it is entered and a little longer."""
         start = await asyncio.to_thread(self.client.tail)
-        tail = asyncio.create_task(self._follow(start["next"], answers, judges))
+        tail = asyncio.create_task(self._follow(start["next"], work, answers, judges))
         try:
             yield
             with contextlib.suppress(TimeoutError):
@@ -286,7 +290,7 @@ class SideRun:
             answers.forget()
             judges.forget()
 
-    async def _follow(self, after: int, answers: Purse, judges: Purse) -> None:
+    async def _follow(self, after: int, work: Work, answers: Purse, judges: Purse) -> None:
         filters = {"tag.run": self.run, "purpose": "all", "limit": _TAIL_LIMIT}
         while True:
             try:
@@ -298,6 +302,8 @@ class SideRun:
             for row in page["requests"]:
                 purse = answers if row.get("purpose") == "eval" else judges
                 purse.priced(str(row["request_id"]), cost_of(row))
+            if page["requests"]:
+                work.tell_again()
             await asyncio.sleep(_LOOK_S)
 
 
