@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from headgate.cli.connect import connect, home_option
-from headgate.cli.eval_results import write_file
+from headgate.cli.eval_results import run_named, write_file
 from headgate.cli.output import is_terminal, note, terminal
 
 _FORMATS = {".html": "html", ".json": "json", ".xml": "junit", ".md": "markdown"}
@@ -30,10 +30,12 @@ def report(
 ) -> None:
     """Show a run, compared with another where there is one. HTML is one file that loads nothing from elsewhere.
 
+    RUN is the id that headgate eval run and gate print, or last, the newest run.
+
     \b
     Examples:
-      headgate eval report RUN
-      headgate eval report RUN --open
+      headgate eval report last
+      headgate eval report last --open
       headgate eval report RUN --format markdown -o report.md
     """
     from headgate.evals.report import html, json_bytes, junit, markdown, plain, read_report
@@ -43,7 +45,7 @@ def report(
     if is_opened and wanted != "html":
         raise click.UsageError("--open shows HTML; leave --format out.")
     with connect(home) as client:
-        model = read_report(b"".join(client.run_report(run_id, against)))
+        model = read_report(b"".join(client.run_report(run_named(client, run_id), against)))
     made: dict[str, Any] = {
         "html": lambda: html(model).encode(),
         "json": lambda: json_bytes(model),
