@@ -37,8 +37,8 @@ _HALF = """  # Cases with an "expected" text (corrections that people gave) are 
 _JUDGE = """judges:
   main: {prompt: JUDGE}
 """
-_NO_JUDGE = """  # What the gate compares is only that an answer came to its end. Better: give every case an "expected" text and
-  # compare it ({id: right, type: contains, role: primary}), or push a judge (headgate prompt push) and use it.
+_NO_JUDGE = """  # What the gate compares is only that an answer came to its end. Better: give every case an "expected"
+  # text and compare it ({id: right, type: contains, role: primary}), or push a judge and use it.
   - {id: whole, type: finish_reason, role: primary}
 """
 JUDGE = "judge-rubric"
