@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from headgate.cli.init import SAMPLE
+from headgate.cli.init import SAMPLES
 from headgate.cli.main import main
 from headgate.client import Client
 from headgate.control.samples import push_missing, sample_files
@@ -90,8 +90,9 @@ def test_a_demo_that_routes_other_models_starts_without_samples(
 
 def test_init_writes_a_sample_that_can_be_pushed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert main(["init", str(tmp_path)]) == 0
-    written = tmp_path / "prompts" / SAMPLE
-    assert written.read_text() == (files("headgate") / "samples" / "prompts" / SAMPLE).read_text()
+    for name in SAMPLES:
+        written = tmp_path / "prompts" / name
+        assert written.read_text() == (files("headgate") / "samples" / "prompts" / name).read_text()
     with served_home(tmp_path / "home") as (_, url):
         monkeypatch.setenv("HEADGATE_URL", url)
         assert main(["prompt", "push"]) == 0

@@ -8,7 +8,7 @@ import click
 
 from headgate.cli.connect import connect, home_option
 from headgate.cli.eval_report import deliver, wanted_form
-from headgate.cli.eval_results import read_file
+from headgate.cli.eval_results import read_file, run_named
 from headgate.cli.output import Column, column, emit_json, listing
 from headgate.cli.text import MISSING, many, printable
 
@@ -160,6 +160,7 @@ def _from_run(client: "Client", named: str) -> "list[Result]":
     from headgate.evals.results import read_results
 
     run, _, system = named.partition(":")
+    run = run_named(client, run)
     lines = b"".join(client.run_results(run)).splitlines()
     return _of_system(read_results(lines, f"run {run}"), system, named)
 

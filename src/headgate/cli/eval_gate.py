@@ -8,6 +8,7 @@ import click
 
 from headgate.cli.connect import connect, home_option
 from headgate.cli.eval_files import FoundSuite, find_suite, is_suite, push
+from headgate.cli.eval_results import run_named, write_file
 from headgate.cli.eval_sides import carry_out, exit_code, limit_options, limits_of, say_ending, start
 from headgate.cli.output import emit_json, note
 from headgate.cli.prompt_files import read_text
@@ -32,6 +33,13 @@ _SHIPPED = ("starter", "standard", "strict")
 @click.option(
     "--policy", metavar="NAME|FILE", help="starter, standard, strict or a file.  [default: the server's rule]"
 )
+@click.option(
+    "--markdown",
+    "comment",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Write the report for a pull request here.",
+)
 @click.option("--fail-exit", type=click.IntRange(1, 255), default=EXIT_FAIL, show_default=True, help="Code of a fail.")
 @limit_options
 @click.option("--json", "as_json", is_flag=True, help="Print JSON: verdict, receipt, decision.")
@@ -41,13 +49,14 @@ def gate(
     prompt: str | None,
     against: str,
     policy: str | None,
+    comment: Path | None,
     fail_exit: int,
     budget: str | None,
     concurrency: int | None,
     as_json: bool,
     home: Path | None,
 ) -> int:
-    """Judge a version by a policy on SUITE: a name in evals/, a file, a sample, or the id of a stored or imported run.
+    """Judge a version by a policy on SUITE: a name in evals/, a file, a sample, or a stored or imported run.
 
     Runs what is missing on both sides; the gateway computes the verdict from its own log. A pass under the server's
     rule leaves a receipt, which headgate prompt promote needs. With an imported run, --prompt and --against name
@@ -59,6 +68,7 @@ def gate(
     Examples:
       headgate eval gate support-answer --prompt support-answer@8 --against production
       headgate eval gate support-answer --policy evals/policies/own.yaml --json
+      headgate eval gate support-answer --prompt support-answer@candidate --markdown comment.md
       headgate eval gate 019ab6c2-7f31-7000-8000-000000000000 --prompt new --against old --policy standard
     """
     rules = _policy(policy)
@@ -72,13 +82,24 @@ def gate(
             alias = against if "@" not in against and not against.isdigit() else PRODUCTION
             answer = client.gate(candidate, baseline, policy=rules, alias=alias)
         else:
-            answer = _of_stored(client, suite, prompt, against, rules)
+            candidate = run_named(client, suite)
+            answer = _of_stored(client, candidate, prompt, against, rules)
+        if comment is not None:
+            write_file(comment, _comment(client, candidate))
     if as_json:
         emit_json(answer)
     else:
         print_verdict(answer)
+        note(f"Case by case: headgate eval report {candidate} --open")
     verdict = str((answer.get("verdict") or {}).get("verdict"))
     return {"pass": 0, "fail": fail_exit}.get(verdict, EXIT_INCONCLUSIVE)
+
+
+def _comment(client: "Client", run: str) -> bytes:
+    """The run and its last gate, which was just now, as a comment on a pull request."""
+    from headgate.evals.report import markdown, read_report
+
+    return markdown(read_report(b"".join(client.run_report(run)))).encode()
 
 
 def _policy(given: str | None) -> str | None:

@@ -43,7 +43,8 @@ def validate(suites: Sequence[str], as_json: bool) -> int:
             faults += str(fault).splitlines()
             continue
         cases = None if dataset is None else len(dataset.rows)
-        sound.append({"suite": found.suite.name, "file": str(found.path), "cases": cases, "sha256": found.suite.sha256})
+        facts_of = {"suite": found.suite.name, "file": str(found.path), "target": found.suite.target.prompt}
+        sound.append({**facts_of, "cases": cases, "sha256": found.suite.sha256})
         for warning in found.suite.warnings:
             note(f"warning: {warning}")
     if as_json:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from headgate.cli.connect import connect, home_option
-from headgate.cli.eval_results import write_file
+from headgate.cli.eval_results import run_named, write_file
 from headgate.cli.output import is_terminal, note, terminal
 
 if TYPE_CHECKING:
@@ -40,10 +40,12 @@ def report(
 ) -> None:
     """Show a run, compared with another where there is one. HTML is one file that loads nothing from elsewhere.
 
+    RUN is the id that headgate eval run and gate print, or last, the newest run.
+
     \b
     Examples:
-      headgate eval report RUN
-      headgate eval report RUN --open
+      headgate eval report last
+      headgate eval report last --open
       headgate eval report RUN --json
       headgate eval report RUN --format markdown -o report.md
     """
@@ -53,7 +55,7 @@ def report(
     if as_json and wanted != "json":
         raise click.UsageError(f"--json prints JSON; leave --format {kind} out.")
     with connect(home) as client:
-        model = read_report(b"".join(client.run_report(run_id, against)))
+        model = read_report(b"".join(client.run_report(run_named(client, run_id), against)))
     deliver(model, wanted, target, is_opened)
 
 

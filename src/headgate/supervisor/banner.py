@@ -56,6 +56,10 @@ class Banner:
             f"    curl {self._url}/v1/chat/completions{header} -H 'content-type: application/json' \\",
             f"""      -d '{{"model": "{model}", "messages": [{{"role": "user", "content": "What is a gateway?"}}]}}'""",
             f"    headgate log list{home}",
+            *(
+                [f"    headgate eval run support-answer{home} --open   a suite on 20 cases, and its report"]
+                * self._demo
+            ),
             "  Each request is printed below as it is stored. Ctrl-C stops, and loses nothing.",
         ]
 
