@@ -8,6 +8,7 @@ import click
 
 from headgate.cli.connect import connect, home_option
 from headgate.cli.eval_files import find_suite
+from headgate.cli.eval_kb import KB
 from headgate.cli.eval_sides import (
     Started,
     carry_out,
@@ -33,6 +34,7 @@ _JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON; progre
 @click.command("run")
 @click.argument("suite")
 @click.option("--prompt", metavar="NAME@REF", help="The version to run.  [default: the suite's target]")
+@KB
 @click.option("--against", metavar="RUN", help="A run whose answers pairwise judges compare with.")
 @limit_options
 @_JSON
@@ -40,6 +42,7 @@ _JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON; progre
 def run(
     suite: str,
     prompt: str | None,
+    kb: str | None,
     against: str | None,
     budget: str | None,
     concurrency: int | None,
@@ -55,12 +58,13 @@ def run(
     Examples:
       headgate eval run support-answer
       headgate eval run support-answer --prompt support-answer@8 --budget 2.50
+      headgate eval run support-answer --kb handbook@4
       headgate eval run evals/support-answer.yaml --json
     """
     found = find_suite(suite)
     limits = limits_of(found.suite, budget, concurrency)
     with connect(home) as client:
-        return _finished(client, start(client, found, prompt, baseline_run=against), limits, as_json)
+        return _finished(client, start(client, found, prompt, kb=kb, baseline_run=against), limits, as_json)
 
 
 @click.command("resume")

@@ -146,10 +146,11 @@ class EvaluationCalls(Wire):
         baseline_system: str | None = None,
         policy: str | None = None,
         alias: str | None = None,
+        about: str | None = None,
     ) -> dict[str, Any]:
         """Judges a run against a baseline: ``decision``, ``verdict`` and ``receipt`` (None unless it passed on evidence
         of the log). ``policy`` is the name of one that ships, or the text of a file; the rule that covers ``alias``
-        (production) decides when none is given."""
+        (production) decides when none is given, the one of the prompt or of the knowledge base as ``about`` says."""
         body = {
             "candidate": candidate,
             "baseline": baseline,
@@ -157,6 +158,7 @@ class EvaluationCalls(Wire):
             "baseline_system": baseline_system,
             "policy": policy,
             "alias": alias,
+            "object": about,
         }
         return self._json("POST", "/api/evals/gate", body=body, timeout_s=STREAM_TIMEOUT_S)
 

@@ -34,6 +34,7 @@ class Evidence:
     receipts: tuple[str, ...] = ()
     approved_by: tuple[str, ...] = ()
     missing: tuple[tuple[str, str], ...] = ()
+    lacking: tuple[str | None, ...] = ()  # suites of which there is no receipt that counts; None: any suite's
 
 
 def ground_of_move(
@@ -73,18 +74,25 @@ def evidence_for(
     names: list[str | None] = list(dict.fromkeys([*guard.suites, *target.suites])) or [None]
     counted: list[str] = []
     missing: list[tuple[str, str]] = []
+    lacking: list[str | None] = []
     for suite in names:
         fits, fault = _best(held, target, guard, stands, suite, alias)
         if fits is not None:
             counted.append(fits.id)
         else:
+            lacking.append(suite)
             missing.append((_sentence(target, suite, fault), _hint(connection, target, alias, suite, stands, held)))
     agreed = approvals.approvers(connection, target, alias)
     if mover is not None and _is_second_person(mover, target):
         agreed = sorted({*agreed, mover.who})
     if len(agreed) < guard.approvers:
         missing.append(_approvals_missing(target, alias, guard, len(agreed)))
-    return Evidence(receipts=tuple(dict.fromkeys(counted)), approved_by=tuple(agreed), missing=tuple(missing))
+    return Evidence(
+        receipts=tuple(dict.fromkeys(counted)),
+        approved_by=tuple(agreed),
+        missing=tuple(missing),
+        lacking=tuple(lacking),
+    )
 
 
 def _is_second_person(mover: Wish, target: Target) -> bool:
