@@ -1,5 +1,6 @@
 """The gate of knowledge bases: a protected alias moves under a receipt for exactly that version, and nothing else."""
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -146,3 +147,59 @@ def test_two_people_are_needed_where_the_rule_says_so(serve: Serve) -> None:
     assert "asks for 1 approval" in said["message"] and "headgate kb approve handbook@1" in said["hint"]
     bench.post("/api/kb/handbook/approve", {"version": 1, "reason": "looks right"}, key=boss)
     assert bench.promote(1).json()["aliases"] == {"production": 1}
+
+
+def test_the_page_obeys_the_rule_says_what_is_missing_and_links_the_receipt(bench: KbBench) -> None:
+    before = bench.served.ask("GET", "/ui/kb/handbook?version=1").text
+    assert "handbook@1 may not become production yet" in before
+    assert "headgate eval gate answers --kb handbook@1" in before
+    token = re.search(r'name="csrf" value="([^"]+)"', before)
+    assert token is not None
+    form = {"csrf": token[1], "alias": "production", "version": "1"}
+    refused = bench.served.ask("POST", "/ui/kb/handbook/aliases", form=form)
+    assert refused.status_code == 403 and "asks for a passing receipt" in refused.text
+    receipt = bench.gate(bench.evaluated(), object="kb")["receipts"][1]["receipt"]
+    link = f'<a href="/api/receipts/{receipt}">'
+    ready = bench.served.ask("GET", "/ui/kb/handbook?version=1").text
+    assert "handbook@1 may become production." in ready and link in ready
+    assert bench.served.ask("POST", "/ui/kb/handbook/aliases", form=form).status_code == 303
+    after = bench.served.ask("GET", "/ui/kb/handbook").text
+    assert link in after and "may become production" not in after
+
+
+def test_a_release_moves_all_or_none(bench: KbBench) -> None:
+    for path, version in (("kb/handbook", 1), ("prompts/ask", 1)):
+        body = {"alias": "production", "version": version, "override": True, "reason": "first"}
+        bench.post(f"/api/{path}/aliases", body)
+    push_prompt(bench.served, ASK.replace("name: ask", "name: other").format(kb=1, system="Be fast."))
+    release = {"version": 2, "alias": "production"}
+    plan = bench.post("/api/kb/handbook/release", {**release, "step": "plan"})
+    assert [(one["kind"], one["name"], one["before"], one["ref"]) for one in plan["steps"]] == [
+        ("prompt", "ask", 1, None),
+        ("kb", "handbook", 1, "handbook@2"),
+    ], "a protected prompt without production is read by nobody's bare name"
+    assert bench.served.get("/api/prompts/ask")["latest"] == 1, "a plan makes nothing"
+    ready = bench.post("/api/kb/handbook/release", {**release, "step": "prepare"})
+    assert ready["steps"][0]["ref"] == "ask@2" and ready["steps"][0]["suites"] == ["answers"]
+    assert ready["steps"][1]["missing"] and not ready["moves"]
+    run = bench.evaluated(2, pin=2)
+    bench.gate(run, bench.evaluated(1), object="prompt", policy="starter")
+    bench.post("/api/kb/handbook/release", {**release, "step": "move", "version": 2}, 200)
+    aliases = [bench.served.get(f"/api/{path}")["aliases"] for path in ("prompts/ask", "kb/handbook")]
+    assert [one["production"] for one in aliases] == [2, 2]
+
+
+def test_a_release_that_lacks_one_receipt_moves_nothing(bench: KbBench) -> None:
+    for path, version in (("kb/handbook", 2), ("prompts/ask", 1)):
+        body = {"alias": "production", "version": version, "override": True, "reason": "first"}
+        bench.post(f"/api/{path}/aliases", body)
+    release = {"version": 2, "alias": "production"}
+    bench.post("/api/kb/handbook/release", {**release, "step": "prepare"})
+    refused = bench.post("/api/kb/handbook/release", {**release, "step": "move"}, 403)
+    assert refused["error"]["code"] == "move_refused"
+    assert "ask@2 may not become production" in refused["error"]["message"]
+    bench.post("/api/kb/handbook/aliases", {"alias": "production", "version": 1, "override": True, "reason": "back"})
+    bench.gate(bench.evaluated(2, pin=2), bench.evaluated(1), object="prompt", policy="standard")
+    refused = bench.post("/api/kb/handbook/release", {**release, "step": "move"}, 403)
+    aliases = [bench.served.get(f"/api/{path}")["aliases"]["production"] for path in ("prompts/ask", "kb/handbook")]
+    assert aliases == [1, 1], refused

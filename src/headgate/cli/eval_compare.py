@@ -94,7 +94,7 @@ def _report(a: str, b: str, level: float, target: Path | None, is_opened: bool, 
     if level != _REPORTS_LEVEL:
         raise click.UsageError(f"Reports of runs have intervals of {_REPORTS_LEVEL:.0%}. Leave --level out.")
     with connect(home) as client:
-        model = read_report(b"".join(client.run_report(a, b)))
+        model = read_report(b"".join(client.run_report(run_named(client, a), run_named(client, b))))
     deliver(model, wanted, target, is_opened)
 
 

@@ -1,6 +1,6 @@
 """``headgate eval validate`` and ``plan``: what a suite asks for, before anything is spent."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -8,6 +8,7 @@ import click
 
 from headgate.cli.connect import connect, home_option
 from headgate.cli.eval_files import FOLDER, FoundSuite, find_suite, local_dataset, suite_names
+from headgate.cli.eval_kb import KB, kb_side
 from headgate.cli.output import emit_json, facts, note
 from headgate.cli.text import count, many, printable, usd
 
@@ -61,19 +62,21 @@ def validate(suites: Sequence[str], as_json: bool) -> int:
 @click.command("plan")
 @click.argument("suite")
 @click.option("--prompt", metavar="NAME@REF", help="The version to run.  [default: the suite's target]")
+@KB
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @home_option
-def plan(suite: str, prompt: str | None, as_json: bool, home: Path | None) -> None:
+def plan(suite: str, prompt: str | None, kb: str | None, as_json: bool, home: Path | None) -> None:
     """What a run would call and cost: cells, how many the log answers already, the price. Nothing is sent.
 
     \b
     Examples:
       headgate eval plan support-answer
       headgate eval plan support-answer --prompt support-answer@8 --json
+      headgate eval plan support-answer --kb handbook@4
     """
     found = find_suite(suite)
     with connect(home) as client:
-        answer = _planned(client, found, prompt)
+        answer = _planned(client, found, prompt, kb)
     if as_json:
         emit_json(answer)
         return
@@ -89,7 +92,7 @@ def plan(suite: str, prompt: str | None, as_json: bool, home: Path | None) -> No
     )
 
 
-def _planned(client: "Client", found: FoundSuite, prompt: str | None) -> dict[str, Any]:
+def _planned(client: "Client", found: FoundSuite, prompt: str | None, kb: str | None) -> dict[str, Any]:
     from decimal import Decimal
 
     from headgate.cli.prompt_text import version_of
@@ -104,17 +107,30 @@ def _planned(client: "Client", found: FoundSuite, prompt: str | None) -> dict[st
         lines = b"".join(client.dataset_rows(name, suite.dataset.version)).splitlines()
         dataset = read_dataset(lines, name, name=name)
     rows = dataset.split(suite.dataset.split)
-    cells = cells_of(suite, rows, str(version["sha256"]))
+    ref, kb_sha256 = str(version["ref"]), None
+    if kb is not None:
+        ref, kb_sha256 = _with_kb(client, version, kb)
+    cells = cells_of(suite, rows, str(version["sha256"]), kb_sha256)
     keys = list(dict.fromkeys(cell.key for cell in cells))
     cached = len(client.find_answers(keys))
     rendered = client.render_prompt(str(version["ref"]), rows.rows[0].variables)
     most = (rendered.get("price") or {}).get("most_usd")
     return {
         "suite": suite.name,
-        "system": version["ref"],
+        "system": ref,
         "cases": len(rows.rows),
         "cells": len(keys),
         "cached": cached,
         "most_usd": None if most is None else f"{Decimal(str(most)) * (len(keys) - cached):f}",
         "judged_by": [judge.prompt for judge in suite.judges.values()],
     }
+
+
+def _with_kb(client: "Client", version: Mapping[str, Any], kb: str) -> tuple[str, str | None]:
+    """How a run that reads another version is called, and the hash of that; the pinned one changes neither."""
+    ref = str(version["ref"])
+    side, _ = kb_side(client, ref, kb)
+    if side.kb == version["content"]["knowledge"]["kb"]:
+        return ref, None
+    name, _, number = str(side.kb).partition("@")
+    return f"{ref} with {side.kb}", str(client.kb(name, number)["shown"]["sha256"])

@@ -8,6 +8,7 @@ import click
 
 from headgate.cli.connect import connect, home_option
 from headgate.cli.eval_files import find_suite
+from headgate.cli.eval_kb import KB
 from headgate.cli.eval_results import open_report, run_named
 from headgate.cli.eval_sides import (
     Started,
@@ -34,6 +35,7 @@ _JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON; progre
 @click.command("run")
 @click.argument("suite")
 @click.option("--prompt", metavar="NAME@REF", help="The version to run.  [default: the suite's target]")
+@KB
 @click.option("--against", metavar="RUN", help="A run whose answers pairwise judges compare with.")
 @limit_options
 @click.option("--open", "is_opened", is_flag=True, help="Open the report in a browser at the end.")
@@ -42,6 +44,7 @@ _JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON; progre
 def run(
     suite: str,
     prompt: str | None,
+    kb: str | None,
     against: str | None,
     budget: str | None,
     concurrency: int | None,
@@ -58,12 +61,13 @@ def run(
     Examples:
       headgate eval run support-answer --open
       headgate eval run support-answer --prompt support-answer@8 --budget 2.50
+      headgate eval run support-answer --kb handbook@4
       headgate eval run evals/support-answer.yaml --json
     """
     found = find_suite(suite)
     limits = limits_of(found.suite, budget, concurrency)
     with connect(home) as client:
-        started = start(client, found, prompt, baseline_run=against)
+        started = start(client, found, prompt, kb=kb, baseline_run=against)
         code = _finished(client, started, limits, as_json)
         if is_opened:
             open_report(client, started.run)

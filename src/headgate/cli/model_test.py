@@ -73,7 +73,7 @@ def test(
         emit_json(answer)
     else:
         _print_metrics(answer)
-        print_verdict(answer, "model")
+        print_verdict(answer)
     verdict = str((answer.get("verdict") or {}).get("verdict"))
     return {"pass": 0, "fail": EXIT_FAIL}.get(verdict, EXIT_INCONCLUSIVE)
 

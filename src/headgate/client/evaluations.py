@@ -53,12 +53,13 @@ class EvaluationCalls(Wire):
         """The newest text of a suite, by name or by hash: ``suite``, ``sha256``, ``file``, ``text``."""
         return self._json("GET", f"/api/evals/suites/{_name(name_or_sha256)}")
 
-    def find_answers(self, keys: Sequence[str]) -> dict[str, Any]:
+    def find_answers(self, keys: Sequence[str], *, with_chunks: bool = False) -> dict[str, Any]:
         """Which cells and asks the log has an answer to: ``found`` maps a key to ``request_id``, ``output`` and
-        ``prompt_sha256``. Any number of keys; asked for in parts."""
+        ``prompt_sha256``; ``with_chunks`` the outputs say what they read. Any number of keys; asked for in parts."""
         found: dict[str, Any] = {}
         for first in range(0, len(keys), MAX_KEYS):
-            answer = self._json("POST", "/api/evals/find", body={"keys": list(keys[first : first + MAX_KEYS])})
+            body = {"keys": list(keys[first : first + MAX_KEYS]), "chunks": with_chunks}
+            answer = self._json("POST", "/api/evals/find", body=body)
             found |= answer["found"]
         return found
 
@@ -146,10 +147,11 @@ class EvaluationCalls(Wire):
         baseline_system: str | None = None,
         policy: str | None = None,
         alias: str | None = None,
+        about: str | None = None,
     ) -> dict[str, Any]:
         """Judges a run against a baseline: ``decision``, ``verdict`` and ``receipt`` (None unless it passed on evidence
         of the log). ``policy`` is the name of one that ships, or the text of a file; the rule that covers ``alias``
-        (production) decides when none is given."""
+        (production) decides when none is given, the one of the prompt or of the knowledge base as ``about`` says."""
         body = {
             "candidate": candidate,
             "baseline": baseline,
@@ -157,6 +159,7 @@ class EvaluationCalls(Wire):
             "baseline_system": baseline_system,
             "policy": policy,
             "alias": alias,
+            "object": about,
         }
         return self._json("POST", "/api/evals/gate", body=body, timeout_s=STREAM_TIMEOUT_S)
 

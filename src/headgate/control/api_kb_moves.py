@@ -139,7 +139,7 @@ async def repin(control: ControlApp, request: Request, who: Principal) -> Respon
 
 
 async def release(control: ControlApp, request: Request, who: Principal) -> Response:
-    """`{"kb", "alias", "moves": [move], "steps": [{kind, name, before, ref, alias, policy, suites, receipts,
+    """`{"kb", "alias", "moves": [move], "steps": [{kind, name, before, ref, alias, policy, receipts, suites,
     missing: [{reason, hint}]}]}`. `plan` changes nothing; `prepare` makes the next versions of prompts that need
     evidence, as candidates; `move` moves the aliases of the knowledge base and of every prompt at once, or is refused
     with 403 (`move_refused`) and moves none."""
@@ -185,7 +185,7 @@ def _step_json(step: Step) -> dict[str, Any]:
         "ref": step.ref,
         "alias": step.alias,
         "policy": None if step.guard is None else step.guard.policy,
-        "suites": list(step.suites),
+        "suites": [] if evidence is None else list(kb_release.suites_to_run(step, evidence)),
         "receipts": [] if evidence is None else list(evidence.receipts),
         "missing": [] if evidence is None else [{"reason": one, "hint": hint} for one, hint in evidence.missing],
     }

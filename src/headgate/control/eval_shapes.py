@@ -40,9 +40,10 @@ class PushSuite(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Find(msgspec.Struct, forbid_unknown_fields=True):
-    """Keys of cells and asks."""
+    """Keys of cells and asks; with `chunks` the outputs say what they read."""
 
     keys: list[str]
+    chunks: bool = False
 
 
 class StartRun(msgspec.Struct, forbid_unknown_fields=True):

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import msgspec
 
+from headgate.core.errors import NotFound
 from headgate.core.protection import LATEST, PRODUCTION, rule_for
 from headgate.core.settings import Settings
 from headgate.prompts.model import PromptContent, canonical, content_sha256, decode_content
@@ -56,7 +57,12 @@ def pinned(content: PromptContent, known: Mapping[str, Kb], settings: Settings) 
     ref: int | str | None = reference.number or reference.alias
     if ref is None:
         current = kb.current(is_protected=rule_for(settings, "kb", kb.name, PRODUCTION) is not None)
-        ref = PRODUCTION if current is None else current[0]
+        if current is None:
+            raise NotFound(
+                f"{kb.name} has no production yet, which its bare name means. Write kb: {kb.name}@latest",
+                code="kb_alias_missing",
+            )
+        ref = current[0]
     return with_pin(content, kb.version(ref).ref)
 
 

@@ -68,6 +68,12 @@ def steps_of(registry: Database, settings: Settings, name: str, ref: int | str, 
     return [*steps, own]
 
 
+def suites_to_run(step: Step, evidence: Evidence) -> tuple[str, ...]:
+    """The suites whose gates would bring the receipts that a step lacks; empty also where no suite is known."""
+    lacking = [suite if suite is not None else next(iter(step.suites), None) for suite in evidence.lacking]
+    return tuple(suite for suite in lacking if suite is not None)
+
+
 def prepare(registry: Database, settings: Settings, steps: Sequence[Step], wish: Wish) -> None:
     """Blocking: makes the next versions of the prompts that need evidence, as candidates; callers see none of them."""
     missing = [step.pushed for step in steps if step.guard is not None and step.pushed is not None]

@@ -13,6 +13,7 @@ from headgate.control.filters import single_values
 from headgate.control.html import page, read_form
 from headgate.control.kb_embed import key_of
 from headgate.control.kb_json import difference_json
+from headgate.control.policies import guard_for
 from headgate.control.routes import ControlRoute
 from headgate.control.state import ControlApp
 from headgate.core.errors import HeadgateError
@@ -20,6 +21,7 @@ from headgate.core.ids import utc
 from headgate.core.protection import PRODUCTION, rule_for
 from headgate.core.routing import matches
 from headgate.registry import kbs
+from headgate.registry.grounds import Evidence
 from headgate.registry.kbs import Kb, KbVersion
 from headgate.retrieval import versions
 from headgate.retrieval.model import MAX_QUERY_CHARS
@@ -62,6 +64,7 @@ async def kb_page(control: ControlApp, request: Request, who: Principal) -> Resp
         kb=kb,
         current=current,
         rule=rule,
+        evidence=await control.publisher.run(lambda: _evidence(control, shown)),
         by_number=names,
         versions=kb.versions[:_SHOWN_VERSIONS],
         shown=shown,
@@ -78,6 +81,20 @@ async def kb_page(control: ControlApp, request: Request, who: Principal) -> Resp
         may_override=who.may("approver")
         and any(one.kind == "kb" and matches(one.name, name) for one in control.settings.protect),
     )
+
+
+def _evidence(control: ControlApp, shown: KbVersion) -> Evidence | str | None:
+    """Blocking: what there is for a version becoming production; None: nothing asks for any, or it is; a text: the
+    rule's policy cannot be read.
+    """
+    registry = control.publisher.registry
+    try:
+        guard = guard_for(control.settings, "kb", shown.name, PRODUCTION)
+    except HeadgateError as error:
+        return error.sentence
+    if guard is None or kbs.get_kb(registry, shown.name).aliases.get(PRODUCTION) == shown.number:
+        return None
+    return kbs.evidence(registry, shown.name, PRODUCTION, shown.number, guard)
 
 
 async def move_page(control: ControlApp, request: Request, who: Principal) -> Response:

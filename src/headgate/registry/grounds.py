@@ -37,6 +37,7 @@ class Evidence:
     approved_by: tuple[str, ...] = ()
     missing: tuple[tuple[str, str], ...] = ()
     weaker: tuple[str, ...] = ()  # than what the alias rests on
+    lacking: tuple[str | None, ...] = ()  # suites of which there is no receipt that counts; None: any suite's
 
 
 def ground_of_move(
@@ -101,6 +102,7 @@ def evidence_for(
         approved_by=tuple(agreed),
         missing=tuple(found.missing),
         weaker=tuple(found.weaker),
+        lacking=tuple(found.lacking),
     )
 
 
@@ -119,6 +121,7 @@ class _Found:
         self.counted: list[Receipt] = []
         self.missing: list[tuple[str, str]] = []
         self.weaker: list[str] = []
+        self.lacking: list[str | None] = []
 
     def ask_for(self, suite: str | None) -> None:
         """A receipt of a suite (None: of any) must be there."""
@@ -126,6 +129,7 @@ class _Found:
         if fits is None:
             hint = _hint(self._connection, self._target, self._alias, suite, self._stands, self._held)
             self.missing.append((_sentence(self._target, suite, fault), hint))
+            self.lacking.append(suite)
         else:
             self._count(fits)
 
@@ -158,8 +162,8 @@ def _weaker_missing(target: Target, alias: str, weaker: Sequence[str]) -> tuple[
     return (
         f"asks for evidence no weaker than what {alias} rests on, or for someone other than the author to approve it; "
         f"{'; '.join(weaker[:5])}.",
-        "Put back what is gone and gate it again; or someone else approves: headgate prompt approve "
-        f'{target.name}@{target.number}{to} --reason "…"',
+        "Put back what is gone and gate it again; or someone else approves: headgate "
+        f'{target.kind} approve {target.name}@{target.number}{to} --reason "…"',
     )
 
 
