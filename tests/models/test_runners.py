@@ -1,5 +1,6 @@
 """The processes of models: one that ends, hangs, takes all memory or was tampered with harms its own model only."""
 
+import http.client
 import json
 import os
 import signal
@@ -166,13 +167,11 @@ class Load:
     """Calls at a steady rate from some threads, and what came back: status and the version that answered."""
 
     def __init__(self, server: RunningServer, name: str, *, per_s: int, threads: int = 4) -> None:
-        import http.client
-
         self.seen: list[tuple[int, str, list[int]]] = []
         self.problems: list[str] = []
         self._stop = threading.Event()
         self._threads = [threading.Thread(target=self._run, args=(per_s / threads,)) for _ in range(threads)]
-        self._open = lambda: http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
+        self._port = server.port
         self._path = f"/v2/models/{name}/infer"
 
     def __enter__(self) -> "Load":
@@ -186,7 +185,7 @@ class Load:
             thread.join(30)
 
     def _run(self, per_s: float) -> None:
-        connection = self._open()
+        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=30)
         try:
             while not self._stop.wait(1 / per_s):
                 connection.request("POST", self._path, whole([7]), {"content-type": "application/json"})

@@ -18,7 +18,10 @@ from headgate.control.state import ControlApp
 from headgate.core.served_models import CHAMPION
 from headgate.registry import models
 from headgate.registry.aliases import Move
-from headgate.registry.targets import Guard, Wish
+from headgate.registry.targets import Wish
+
+Changed = tuple[Move | None, Mapping[str, int]]
+"""The move, None when the alias stood there, and where all aliases stand now."""
 
 
 class _MoveAlias(msgspec.Struct, forbid_unknown_fields=True):
@@ -51,46 +54,48 @@ async def move_alias(control: ControlApp, request: Request, who: Principal) -> R
     the version's runner does not start: what serves now goes on serving."""
     wanted = await read_json(request, _MoveAlias)
     wish = Wish(who=name_of(who), role=who.role, reason=wanted.reason, override=wanted.override)
-    name, registry = request.path_params["name"], control.publisher.registry
-    version = await control.publisher.run(lambda: models.get_version(registry, name, wanted.version))
-    if not version.is_archived():
-        await ensure_running(control.home, version.sha256, f"{name}@{version.number}")
-    return await _changed(
-        control,
-        name,
-        wanted.alias,
-        lambda guard: models.move_alias(registry, name, wanted.alias, version.number, wish, guard),
-    )
+    return _answer(await moved(control, request.path_params["name"], wanted.alias, wanted.version, wish))
 
 
 async def remove_alias(control: ControlApp, request: Request, who: Principal) -> Response:
     """The same answer as a move; the alias stops being served within a second."""
     wanted = await read_json(request, _RemoveAlias)
     wish = Wish(who=name_of(who), role=who.role, reason=wanted.reason, override=wanted.override)
-    name, registry = request.path_params["name"], control.publisher.registry
-    return await _changed(
-        control,
-        name,
-        wanted.alias,
-        lambda guard: models.remove_alias(registry, name, wanted.alias, wish, guard),
-        needs_evidence=False,
-    )
+    return _answer(await removed(control, request.path_params["name"], wanted.alias, wish))
 
 
 async def rollback(control: ControlApp, request: Request, who: Principal) -> Response:
     """The same answer as a move; `alias` is champion unless told, and goes one step further back each time."""
     wanted = await read_json(request, _Rollback)
     wish = Wish(who=name_of(who), role=who.role, reason=wanted.reason)
-    name, registry = request.path_params["name"], control.publisher.registry
-    version = await control.publisher.run(lambda: models.rollback_target(registry, name, wanted.alias))
+    return _answer(await rolled_back(control, request.path_params["name"], wanted.alias, wish))
+
+
+async def moved(control: ControlApp, name: str, alias: str, ref: int | str, wish: Wish) -> Changed:
+    """Point an alias to a version once its runner is ready, under the rule that covers it. Raises NotFound, Forbidden,
+    Unavailable."""
+    registry = control.publisher.registry
+    guard = await control.read(guard_for, control.settings, "model", name, alias)
+    version = await control.publisher.run(lambda: models.get_version(registry, name, ref))
+    if not version.is_archived():
+        await ensure_running(control.home, version.sha256, f"{name}@{version.number}")
+    return await _changed(control, name, lambda: models.move_alias(registry, name, alias, version.number, wish, guard))
+
+
+async def removed(control: ControlApp, name: str, alias: str, wish: Wish) -> Changed:
+    """End an alias."""
+    registry = control.publisher.registry
+    guard = await control.read(guard_of_return, control.settings, "model", name, alias)
+    return await _changed(control, name, lambda: models.remove_alias(registry, name, alias, wish, guard))
+
+
+async def rolled_back(control: ControlApp, name: str, alias: str, wish: Wish) -> Changed:
+    """Point an alias back to the version it meant before, once its runner is ready."""
+    registry = control.publisher.registry
+    guard = await control.read(guard_of_return, control.settings, "model", name, alias)
+    version = await control.publisher.run(lambda: models.rollback_target(registry, name, alias))
     await ensure_running(control.home, version.sha256, f"{name}@{version.number}")
-    return await _changed(
-        control,
-        name,
-        wanted.alias,
-        lambda guard: models.rollback(registry, name, wanted.alias, wish, guard),
-        needs_evidence=False,
-    )
+    return await _changed(control, name, lambda: models.rollback(registry, name, alias, wish, guard))
 
 
 async def approve(control: ControlApp, request: Request, who: Principal) -> Response:
@@ -103,20 +108,15 @@ async def approve(control: ControlApp, request: Request, who: Principal) -> Resp
     return JSONResponse({"approval": approval_json(made)})
 
 
-async def _changed(
-    control: ControlApp,
-    name: str,
-    alias: str,
-    change: Callable[[Guard | None], Move | None],
-    *,
-    needs_evidence: bool = True,
-) -> JSONResponse:
-    guard = await control.read(guard_for if needs_evidence else guard_of_return, control.settings, "model", name, alias)
+async def _changed(control: ControlApp, name: str, change: Callable[[], Move | None]) -> Changed:
+    def run() -> Changed:
+        return change(), models.get_model(control.publisher.registry, name).aliases
 
-    def run() -> tuple[Move | None, Mapping[str, int]]:
-        return change(guard), models.get_model(control.publisher.registry, name).aliases
+    return await control.publisher.change(run)
 
-    move, aliases = await control.publisher.change(run)
+
+def _answer(changed: Changed) -> JSONResponse:
+    move, aliases = changed
     return JSONResponse({"move": None if move is None else move_json(move), "aliases": dict(aliases)})
 
 

@@ -30,6 +30,7 @@ from headgate.control import (
     api_scores,
     pages,
     pages_kb,
+    pages_models,
     pages_prompts,
 )
 from headgate.control.access import NOBODY, OPEN, Access, Principal
@@ -75,6 +76,7 @@ ROUTES: tuple[ControlRoute, ...] = (
     *pages.ROUTES,
     *pages_prompts.ROUTES,
     *pages_kb.ROUTES,
+    *pages_models.ROUTES,
 )
 """Everything that is served; a path that is not in it is 404 for everyone."""
 
