@@ -15,7 +15,7 @@ from headgate.control.access import Principal
 from headgate.control.eval_runs import new_id
 from headgate.control.gates import DEFAULT_POLICY, Gated
 from headgate.control.model_runs import replay
-from headgate.control.model_scores import METHOD, Scored
+from headgate.control.model_scores import CORRECT, METHOD, Scored
 from headgate.control.policies import policy_of
 from headgate.control.publish import name_of
 from headgate.control.scoring import result_sha256
@@ -31,6 +31,7 @@ from headgate.registry import datasets, models, receipts
 from headgate.registry.datasets import DatasetVersion
 from headgate.registry.model_rows import Evidence, ModelVersion
 from headgate.registry.receipts import Decision, Receipt
+from headgate.stats.proportions import wilson
 
 if TYPE_CHECKING:
     from headgate.evals.dataset import Row
@@ -80,7 +81,8 @@ def gate(control: ControlApp, who: Principal, name: str, wanted: GateModel) -> G
     verdict = _judged(policy, facts, other, _own_rules(control, candidate, baseline, policy.model))
     decision = _decision(who, wanted, dataset, facts, other, verdict)
     receipt = None
-    if verdict.verdict == "pass":
+    no_receipt = _no_receipt(candidate, baseline, verdict)
+    if no_receipt is None:
         receipt = _receipt(decision, candidate, baseline, facts, policy)
     receipts.store(registry, decision, receipt, kind="model")
     metrics = _metrics(facts, other, verdict)
@@ -97,7 +99,7 @@ def gate(control: ControlApp, who: Principal, name: str, wanted: GateModel) -> G
         decisions=(decision,),
         verdicts=(verdict,),
         receipt=receipt,
-        no_receipt=None if receipt is not None else "the gate was not passed",
+        no_receipt=no_receipt,
     )
     return GatedModel(gated=gated, metrics=metrics, dataset=dataset, candidate=candidate, baseline=baseline)
 
@@ -303,6 +305,15 @@ def _decision(
     )
 
 
+def _no_receipt(candidate: ModelVersion, baseline: ModelVersion | None, verdict: "Verdict") -> str | None:
+    """Why there is nothing to promote; None when there is."""
+    if verdict.verdict != "pass":
+        return "the gate was not passed"
+    if baseline is not None and baseline.sha256 == candidate.sha256:
+        return "it is in force already, and was compared with itself"
+    return None
+
+
 def _receipt(
     decision: Decision, candidate: ModelVersion, baseline: ModelVersion | None, facts: RunFacts, policy: "Policy"
 ) -> Receipt:
@@ -347,13 +358,16 @@ def _metrics(facts: RunFacts, other: RunFacts | None, verdict: "Verdict") -> lis
     found = []
     for one in verdict.comparison.scorers:
         mine, apart = one.a.interval, one.tango or one.interval
+        low, high = (None, None) if mine is None else (mine.low, mine.high)
+        if one.scorer == CORRECT.id:  # a share: its interval stays between 0 and 1
+            low, high = wilson(round(one.a.mean * one.n), one.n)
         found.append(
             {
                 "name": one.scorer,
                 "better": one.direction,
                 "value": one.a.mean,
-                "low": None if mine is None else mine.low,
-                "high": None if mine is None else mine.high,
+                "low": low,
+                "high": high,
                 "n": one.n,
                 "baseline": one.b.mean,
                 "difference": one.difference,
@@ -374,6 +388,8 @@ def _alone(name: str, facts: RunFacts) -> dict[str, Any]:
     values = [row.value for row in facts.results if row.scorer == name and row.value is not None]
     mean = estimate_mean(np.array(values, dtype=float)) if values else None
     bounds = None if mean is None else mean.bounds(0.025)
+    if mean is not None and name == CORRECT.id:
+        bounds = wilson(round(sum(values)), len(values))
     return {
         "name": name,
         "better": facts.scorers[name].direction,
