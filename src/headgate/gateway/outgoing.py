@@ -1,6 +1,7 @@
 """What is sent to an upstream: the client's bytes, with only those values spliced that a route or a policy changes."""
 
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 import msgspec
 
@@ -30,9 +31,12 @@ class Outgoing:
 def outgoing_for(relay: "Relay", handle: UpstreamHandle, model: str | None) -> Outgoing:
     """The request for one upstream; ``model`` replaces the name the client asked for."""
     asked, place = relay.asked, relay.place
-    body = relay.plain_body
+    body, rest = relay.plain_body, place.rest
     if model is not None and asked.model is not None and model != asked.model:
-        body = replace_value(body, "model", msgspec.json.encode(model))
+        if place.endpoint.dialect == "inference":
+            rest = _with_model(rest, model)
+        else:
+            body = replace_value(body, "model", msgspec.json.encode(model))
     injects = False
     if asked.stream and handle.can_inject_usage and place.endpoint.name in ("openai.chat", "openai.completions"):
         changed = with_include_usage(body)
@@ -40,7 +44,7 @@ def outgoing_for(relay: "Relay", handle: UpstreamHandle, model: str | None) -> O
             body, injects = changed, True
     upstream = handle.upstream
     query = relay.target.partition(b"?")
-    target = b"".join((handle.origin.base_path, place.rest, *query[1:]))
+    target = b"".join((handle.origin.base_path, rest, *query[1:]))
     head = relay.head.build(
         relay.method,
         target,
@@ -52,3 +56,10 @@ def outgoing_for(relay: "Relay", handle: UpstreamHandle, model: str | None) -> O
         plain_answer=injects,
     )
     return Outgoing(head, body, is_changed=body is not relay.body, has_injected_usage=injects)
+
+
+def _with_model(rest: bytes, model: str) -> bytes:
+    """`/models/NAME/…` with another name: the Open Inference Protocol has it in the path."""
+    parts = rest.split(b"/")
+    parts[2] = quote(model, safe="").encode() + parts[2][len(parts[2].partition(b"@")[0]) :]
+    return b"/".join(parts)
