@@ -12,6 +12,11 @@ from headgate.control.routes import ControlRoute, JSONResponse, read_json
 from headgate.control.state import ControlApp
 from headgate.core.served_models import CHAMPION
 from headgate.registry import models
+from headgate.registry.aliases import Move
+from headgate.registry.targets import Wish
+
+Changed = tuple[Move | None, dict[str, int]]
+"""The move, None when the alias stood there, and where all aliases stand now."""
 
 
 class _MoveAlias(msgspec.Struct, forbid_unknown_fields=True):
@@ -44,54 +49,64 @@ async def move_alias(control: ControlApp, request: Request, who: Principal) -> R
     the version's runner does not start: what serves now goes on serving."""
     wanted = await read_json(request, _MoveAlias)
     wish = wish_of(who, wanted.reason, override=wanted.override)
-    name, registry = request.path_params["name"], control.publisher.registry
-    version = await control.publisher.run(lambda: models.get_version(registry, name, wanted.version))
-    if not version.is_archived():
-        await ensure_running(control.home, version.sha256, f"{name}@{version.number}")
-    return moved_json(
-        await change_alias(
-            control,
-            "model",
-            name,
-            wanted.alias,
-            lambda guard: models.move_alias(registry, name, wanted.alias, version.number, wish, guard),
-        )
-    )
+    return moved_json(await moved(control, request.path_params["name"], wanted.alias, wanted.version, wish))
 
 
 async def remove_alias(control: ControlApp, request: Request, who: Principal) -> Response:
     """The same answer as a move; the alias stops being served within a second."""
     wanted = await read_json(request, _RemoveAlias)
     wish = wish_of(who, wanted.reason, override=wanted.override)
-    name, registry = request.path_params["name"], control.publisher.registry
-    return moved_json(
-        await change_alias(
-            control,
-            "model",
-            name,
-            wanted.alias,
-            lambda guard: models.remove_alias(registry, name, wanted.alias, wish, guard),
-            needs_evidence=False,
-        )
-    )
+    return moved_json(await removed(control, request.path_params["name"], wanted.alias, wish))
 
 
 async def rollback(control: ControlApp, request: Request, who: Principal) -> Response:
     """The same answer as a move; `alias` is champion unless told, and goes one step further back each time."""
     wanted = await read_json(request, _Rollback)
     wish = wish_of(who, wanted.reason)
-    name, registry = request.path_params["name"], control.publisher.registry
-    version = await control.publisher.run(lambda: models.rollback_target(registry, name, wanted.alias))
+    return moved_json(await rolled_back(control, request.path_params["name"], wanted.alias, wish))
+
+
+async def moved(control: ControlApp, name: str, alias: str, ref: int | str, wish: Wish) -> Changed:
+    """Point an alias to a version once its runner is ready, under the rule that covers it. Raises NotFound, Forbidden,
+    Unavailable."""
+    registry = control.publisher.registry
+    version = await control.publisher.run(lambda: models.get_version(registry, name, ref))
+    if not version.is_archived():
+        await ensure_running(control.home, version.sha256, f"{name}@{version.number}")
+    return await change_alias(
+        control,
+        "model",
+        name,
+        alias,
+        lambda guard: models.move_alias(registry, name, alias, version.number, wish, guard),
+    )
+
+
+async def removed(control: ControlApp, name: str, alias: str, wish: Wish) -> Changed:
+    """End an alias."""
+    registry = control.publisher.registry
+    return await change_alias(
+        control,
+        "model",
+        name,
+        alias,
+        lambda guard: models.remove_alias(registry, name, alias, wish, guard),
+        needs_evidence=False,
+    )
+
+
+async def rolled_back(control: ControlApp, name: str, alias: str, wish: Wish) -> Changed:
+    """Point an alias back to the version it meant before, once its runner is ready."""
+    registry = control.publisher.registry
+    version = await control.publisher.run(lambda: models.rollback_target(registry, name, alias))
     await ensure_running(control.home, version.sha256, f"{name}@{version.number}")
-    return moved_json(
-        await change_alias(
-            control,
-            "model",
-            name,
-            wanted.alias,
-            lambda guard: models.rollback(registry, name, wanted.alias, wish, guard),
-            needs_evidence=False,
-        )
+    return await change_alias(
+        control,
+        "model",
+        name,
+        alias,
+        lambda guard: models.rollback(registry, name, alias, wish, guard),
+        needs_evidence=False,
     )
 
 

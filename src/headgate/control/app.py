@@ -32,6 +32,7 @@ from headgate.control import (
     api_upkeep,
     pages,
     pages_kb,
+    pages_models,
     pages_moves,
     pages_prompts,
     pages_runs,
@@ -83,6 +84,7 @@ ROUTES: tuple[ControlRoute, ...] = (
     *pages_prompts.ROUTES,
     *pages_runs.ROUTES,
     *pages_kb.ROUTES,
+    *pages_models.ROUTES,
 )
 """Everything that is served; a path that is not in it is 404 for everyone."""
 

@@ -15,7 +15,7 @@ from headgate.control.access import Principal
 from headgate.control.eval_runs import new_id
 from headgate.control.gates import DEFAULT_POLICY, Gated
 from headgate.control.model_runs import replay
-from headgate.control.model_scores import METHOD, Scored
+from headgate.control.model_scores import CORRECT, METHOD, Scored
 from headgate.control.policies import policy_of
 from headgate.control.publish import name_of
 from headgate.control.scoring import result_sha256
@@ -31,6 +31,7 @@ from headgate.registry import datasets, models, receipts
 from headgate.registry.datasets import DatasetVersion
 from headgate.registry.model_rows import Evidence, ModelVersion
 from headgate.registry.receipts import Decision, Receipt
+from headgate.stats.proportions import wilson
 
 if TYPE_CHECKING:
     from headgate.evals.dataset import Row
@@ -79,7 +80,8 @@ def gate(control: ControlApp, who: Principal, name: str, wanted: GateModel) -> G
         other = _facts(test, baseline, rows, model_scores.score(home, limits, baseline, rows), attempt)
     verdict = _judged(policy, facts, other, _own_rules(control, candidate, baseline, policy.model))
     decision = _decision(who, wanted, dataset, facts, other, verdict)
-    given = (_receipt(decision, candidate, baseline, facts, policy),) if verdict.verdict == "pass" else ()
+    no_receipt = _no_receipt(candidate, baseline, verdict)
+    given = (_receipt(decision, candidate, baseline, facts, policy),) if no_receipt is None else ()
     receipts.store(registry, decision, given, about=f"model:{candidate.name}")
     metrics = _metrics(facts, other, verdict)
     report = {
@@ -95,7 +97,7 @@ def gate(control: ControlApp, who: Principal, name: str, wanted: GateModel) -> G
         decisions=(decision,),
         verdicts=(verdict,),
         receipts=given,
-        no_receipt=None if given else "the gate was not passed",
+        no_receipt=no_receipt,
     )
     return GatedModel(gated=gated, metrics=metrics, dataset=dataset, candidate=candidate, baseline=baseline)
 
@@ -301,6 +303,15 @@ def _decision(
     )
 
 
+def _no_receipt(candidate: ModelVersion, baseline: ModelVersion | None, verdict: "Verdict") -> str | None:
+    """Why there is nothing to promote; None when there is."""
+    if verdict.verdict != "pass":
+        return "the gate was not passed"
+    if baseline is not None and baseline.sha256 == candidate.sha256:
+        return "it is in force already, and was compared with itself"
+    return None
+
+
 def _receipt(
     decision: Decision, candidate: ModelVersion, baseline: ModelVersion | None, facts: RunFacts, policy: "Policy"
 ) -> Receipt:
@@ -345,13 +356,16 @@ def _metrics(facts: RunFacts, other: RunFacts | None, verdict: "Verdict") -> lis
     found = []
     for one in verdict.comparison.scorers:
         mine, apart = one.a.interval, one.tango or one.interval
+        low, high = (None, None) if mine is None else (mine.low, mine.high)
+        if one.scorer == CORRECT.id:  # a share: its interval stays between 0 and 1
+            low, high = wilson(round(one.a.mean * one.n), one.n)
         found.append(
             {
                 "name": one.scorer,
                 "better": one.direction,
                 "value": one.a.mean,
-                "low": None if mine is None else mine.low,
-                "high": None if mine is None else mine.high,
+                "low": low,
+                "high": high,
                 "n": one.n,
                 "baseline": one.b.mean,
                 "difference": one.difference,
@@ -372,6 +386,8 @@ def _alone(name: str, facts: RunFacts) -> dict[str, Any]:
     values = [row.value for row in facts.results if row.scorer == name and row.value is not None]
     mean = estimate_mean(np.array(values, dtype=float)) if values else None
     bounds = None if mean is None else mean.bounds(0.025)
+    if mean is not None and name == CORRECT.id:
+        bounds = wilson(round(sum(values)), len(values))
     return {
         "name": name,
         "better": facts.scorers[name].direction,

@@ -161,6 +161,16 @@ def prompt_usage(log: Log, chosen: Filter, by: Literal["prompt_name", "prompt_ve
     return {row.pop("which"): _with_coverage(row) for row in rows_of(log, sql, narrowed.params)}
 
 
+def model_usage(log: Log, chosen: Filter) -> dict[str, Row]:
+    """Totals per classic model, refused and failed calls too."""
+    narrowed = chosen.copy()
+    narrowed.add("endpoint = ?", "model.infer")
+    narrowed.add("model IS NOT NULL")
+    sql = f"""SELECT model AS which, {_TOTALS}, max(started_at) AS last_at
+              FROM requests {narrowed.where} GROUP BY which ORDER BY requests DESC LIMIT {MAX_GROUPS}"""
+    return {str(row.pop("which")): row for row in rows_of(log, sql, narrowed.params)}
+
+
 def strip(log: Log, chosen: Filter, *, since: datetime, until: datetime, buckets: int) -> list[tuple[int, int]]:
     """Requests and errors in equal slices of time, oldest first."""
     width_us = max(1, int((until - since) / timedelta(microseconds=1)) // buckets)

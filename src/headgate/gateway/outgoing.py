@@ -1,6 +1,7 @@
 """What is sent to an upstream: the client's bytes, with only those values spliced that a route or a policy changes."""
 
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 import msgspec
 
@@ -37,22 +38,25 @@ def outgoing_for(relay: "Relay", handle: UpstreamHandle, model: str | None) -> O
     asked, place = relay.asked, relay.place
     if relay.large is not None:
         return _outgoing_of_large(relay, relay.large, handle, model)
-    body = relay.plain_body
+    body, rest = relay.plain_body, place.rest
     if model is not None and asked.model is not None and model != asked.model:
-        body = replace_value(body, "model", msgspec.json.encode(model))
+        if place.endpoint.dialect == "inference":
+            rest = _with_model(rest, model)
+        else:
+            body = replace_value(body, "model", msgspec.json.encode(model))
     injects = False
     if asked.stream and handle.can_inject_usage and place.endpoint.name in _COUNTED:
         changed = with_include_usage(body)
         if changed is not None:
             body, injects = changed, True
     length = len(body) if relay.upload is None else relay.upload.length
-    head = _head(relay, handle, length, plain_answer=injects)
+    head = _head(relay, handle, rest, length, plain_answer=injects)
     return Outgoing(head, body, is_changed=body is not relay.body, has_injected_usage=injects)
 
 
-def _head(relay: "Relay", handle: UpstreamHandle, length: int | None, *, plain_answer: bool) -> bytes:
+def _head(relay: "Relay", handle: UpstreamHandle, rest: bytes, length: int | None, *, plain_answer: bool) -> bytes:
     query = relay.target.partition(b"?")
-    target = b"".join((handle.origin.base_path, relay.place.rest, *query[1:]))
+    target = b"".join((handle.origin.base_path, rest, *query[1:]))
     return relay.head.build(
         relay.method,
         target,
@@ -86,5 +90,15 @@ def _outgoing_of_large(relay: "Relay", body: "LargeBody", handle: UpstreamHandle
     longer = body.edit(edits)
     length = None if body.length is None else body.length + longer
     return Outgoing(
-        _head(relay, handle, length, plain_answer=injects), b"", is_changed=False, has_injected_usage=injects
+        _head(relay, handle, relay.place.rest, length, plain_answer=injects),
+        b"",
+        is_changed=False,
+        has_injected_usage=injects,
     )
+
+
+def _with_model(rest: bytes, model: str) -> bytes:
+    """`/models/NAME/…` with another name: the Open Inference Protocol has it in the path."""
+    parts = rest.split(b"/")
+    parts[2] = quote(model, safe="").encode() + parts[2][len(parts[2].partition(b"@")[0]) :]
+    return b"/".join(parts)
