@@ -78,5 +78,5 @@ def _take_out_deleted(control: ControlApp) -> None:
     if control.jobs is None:
         return
     for job in control.jobs.jobs:
-        if job.name == "deletion":
+        if job.name in ("tables", "deletion"):  # in that order: the copy of the tables holds text too
             job.run()

@@ -14,6 +14,11 @@ class UpkeepCalls(Wire):
         """The proof that nothing is lost: ``proven``, ``faults``, ``notes``, ``totals``, ``spools``; waits for it."""
         return self._awaited(self._json("POST", "/api/verify", body={}))
 
+    def backup(self, directory: str, token: str) -> dict[str, Any]:
+        """Copy the server's home to a directory on its machine, which holds a file ``.headgate-backup-<token>`` and
+        nothing else: ``directory``, ``files``, ``bytes``, ``linked``; waits for it."""
+        return self._awaited(self._json("POST", "/api/backup", body={"directory": directory, "token": token}))
+
     def _awaited(self, task: dict[str, Any]) -> dict[str, Any]:
         while task.get("state") == "running":
             path = f"/api/tasks/{task['task']}"

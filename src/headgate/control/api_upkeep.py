@@ -7,6 +7,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from headgate.control.access import Principal
+from headgate.control.backup import back_up, check_target
 from headgate.control.filters import single_values
 from headgate.control.routes import ControlRoute, JSONResponse, Parameter, read_json
 from headgate.control.state import ControlApp
@@ -25,6 +26,19 @@ async def begin_verify(control: ControlApp, request: Request, who: Principal) ->
     await read_json(request, _Verify)
     who.require_every_project("a proof tells of")
     return JSONResponse(control.tasks.begin("verify", partial(verify, control)).json(), status_code=202)
+
+
+class _Backup(msgspec.Struct, forbid_unknown_fields=True):
+    directory: str
+    token: str
+
+
+async def begin_backup(control: ControlApp, request: Request, who: Principal) -> Response:
+    """Begin to copy the home into a directory that the caller has made; the task's answer says what was copied."""
+    wanted = await read_json(request, _Backup)
+    who.require_every_project("a copy holds")
+    target = check_target(wanted.directory, wanted.token)
+    return JSONResponse(control.tasks.begin("backup", partial(back_up, control, target)).json(), status_code=202)
 
 
 async def show_task(control: ControlApp, request: Request, who: Principal) -> Response:
@@ -50,6 +64,24 @@ ROUTES: tuple[ControlRoute, ...] = (
             "type": "object",
             "additionalProperties": False,
             "properties": {},
+        },
+        errors=(400, 409),
+    ),
+    ControlRoute(
+        method="POST",
+        path="/api/backup",
+        role="admin",
+        handler=begin_backup,
+        summary="Begin to copy the home to a directory on the server's machine: a task",
+        status=202,
+        body={
+            "type": "object",
+            "required": ["directory", "token"],
+            "additionalProperties": False,
+            "properties": {
+                "directory": {"type": "string", "description": "absolute; empty but for the token's file"},
+                "token": {"type": "string", "description": "the directory holds a file .headgate-backup-<token>"},
+            },
         },
         errors=(400, 409),
     ),

@@ -188,6 +188,17 @@ class Archive:
         with self._using({}) as connection:
             return connection.execute(sql, params).fetchall()
 
+    def column_names(self, path: Path) -> list[str]:
+        """The columns of a Parquet file of ours; raises Unavailable."""
+        with self._using({}) as connection:
+            described = connection.execute("DESCRIBE SELECT * FROM read_parquet(?)", [str(path)]).fetchall()
+        return [row[0] for row in described]
+
+    def whole(self, path: Path) -> Any:
+        """All of a small Parquet file as an Arrow table; raises Unavailable."""
+        with self._using({}) as connection:
+            return Table.from_arrow(connection.sql("FROM read_parquet($path)", params={"path": str(path)}))
+
     def shared(self, name: str, others: Sequence[str], deleted: Sequence[str] = ()) -> list[str]:
         """The requests of the file ``name`` that are in one of ``others`` too, or are among ``deleted``."""
         sql = """SELECT CAST(request_id AS VARCHAR) FROM read_parquet($path) AS mine

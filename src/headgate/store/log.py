@@ -10,13 +10,14 @@ from typing import Any, Literal
 
 import duckdb
 
+from headgate.core.errors import Unavailable
 from headgate.core.ids import now_us, utc
 from headgate.store.archive import Archive
 from headgate.store.columns import SMALL_TABLES, TableName, definitions
 from headgate.store.connection import RowsRefused, SharedConnection
 from headgate.store.database import open_database
 from headgate.store.files import remove_leftovers, sealed_files
-from headgate.store.rewrite import rewrite
+from headgate.store.rewrite import copy_log, rewrite
 from headgate.store.rows import INSERT_EXCHANGES, RequestRow, arrow_table
 from headgate.store.small_tables import expire_small_tables, insert_small, oldest_id
 from headgate.store.table import Table, first_row
@@ -344,6 +345,13 @@ class Log:
         """Copy the live rows into a fresh file and swap it in, so that no removed text is left in the old one."""
         rewrite(self._shared, self.home, self.bodies_before)
         self.load_state()
+
+    def copy_to(self, target: Path) -> None:
+        """Write a copy as of one moment to a new file, beside running ingest; raises OSError, Unavailable."""
+        try:
+            copy_log(self._shared, self.home, target, self.bodies_before)
+        except duckdb.Error as error:
+            raise Unavailable(f"The log could not be copied to {target}: {error}") from error
 
     def close(self) -> None:
         """Close the file; its WAL is merged into it."""

@@ -5,6 +5,7 @@ Most rows are copied beside running ingest; only the last ones, the small tables
 
 import os
 import shutil
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,21 @@ def rewrite(shared: SharedConnection, home: Path, bodies_before: datetime | None
     _remove(fresh)
     if shutil.disk_usage(home).free < current.stat().st_size * 1.2:
         raise Unavailable(f"No room to rewrite {current} ({current.stat().st_size} bytes).", hint="Free disk space.")
+    try:
+        copy_log(shared, home, fresh, bodies_before, lambda: _swap(shared, fresh, current))
+    finally:
+        _remove(fresh)
+
+
+def copy_log(
+    shared: SharedConnection,
+    home: Path,
+    fresh: Path,
+    bodies_before: datetime | None,
+    and_then: Callable[[], None] = lambda: None,
+) -> None:
+    """Write the live rows and everything beside them to the new file ``fresh``, as of one moment; ``and_then`` still
+    belongs to that moment: nothing is stored until it returns."""
     seen = _last_deletion(shared)
     target = duckdb.connect(str(fresh), config=configuration(home, memory_limit_mb=256, threads=1, purpose="rewrite"))
     try:
@@ -43,10 +59,9 @@ def rewrite(shared: SharedConnection, home: Path, bodies_before: datetime | None
             _copy_the_rest(shared, target, seen)
             target.execute("CHECKPOINT")
             target.close()
-            _swap(shared, fresh, current)
+            and_then()
     finally:
         target.close()
-        _remove(fresh)
 
 
 def _last_deletion(shared: SharedConnection) -> int:
