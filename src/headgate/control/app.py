@@ -27,6 +27,7 @@ from headgate.control import (
     api_reports,
     api_requests,
     api_scores,
+    objects,
     pages,
     pages_kb,
     pages_prompts,
@@ -142,7 +143,8 @@ def asgi(control: ControlApp) -> Starlette:
         routes=[
             Route(path, _guarded(control, methods), methods=list(methods), include_in_schema=False)
             for path, methods in by_path.items()
-        ],
+        ]
+        + [objects.route(control)],
         exception_handlers={HTTPException: _not_served(control)},
     )
     # A redirect would be built from the Host header; a path either is in the table or is not.
