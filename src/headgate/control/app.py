@@ -30,6 +30,7 @@ from headgate.control import (
     api_requests,
     api_scores,
     api_upkeep,
+    object_owners,
     pages,
     pages_kb,
     pages_models,
@@ -154,7 +155,8 @@ def asgi(control: ControlApp) -> Starlette:
         routes=[
             Route(path, _guarded(control, methods), methods=list(methods), include_in_schema=False)
             for path, methods in by_path.items()
-        ],
+        ]
+        + [object_owners.route(control)],
         exception_handlers={HTTPException: _not_served(control)},
     )
     # A redirect would be built from the Host header; a path either is in the table or is not.

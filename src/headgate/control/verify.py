@@ -5,7 +5,7 @@ from typing import Any
 
 from headgate.control.account import Accounts, SpoolAccount, accounts_while_paused
 from headgate.control.ingest import BATCH_BYTES, BATCH_RECORDS
-from headgate.control.objects import object_faults
+from headgate.control.registry_check import object_faults
 from headgate.control.state import ControlApp
 from headgate.control.tally import Tally, add_to, tallies_of
 from headgate.core import spans

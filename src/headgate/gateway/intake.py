@@ -1,6 +1,7 @@
 """Reading a request: who sent it, what it asks for, what the log will say of it before the upstream is called."""
 
 import re
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -12,6 +13,7 @@ from headgate.snapshot import KeyEntry
 from headgate.wire.endpoints import Endpoint, Place
 from headgate.wire.loose import clean, dump, load
 from headgate.wire.members import MemberScan
+from headgate.wire.objects import OBJECT_ENDPOINTS, is_id
 
 _TEXT_LIMIT = 1024
 _TAG = b"tag-"
@@ -25,6 +27,8 @@ _NO_RAW = msgspec.Raw(b"")
 PROMPT_ENDPOINTS = frozenset(("openai.chat", "openai.responses", "anthropic.messages"))
 PROMPT_MODEL = "prompt:"
 _CALLS = ("prompt", "variables")
+USED = ("previous_response_id", "conversation", "input_file_id", "training_file")
+"""Members that name an object which a call continues or uses."""
 
 
 class _Body(msgspec.Struct):
@@ -34,6 +38,10 @@ class _Body(msgspec.Struct):
     stream: bool | None = None
     prompt: msgspec.Raw = _NO_RAW
     variables: msgspec.Raw = _NO_RAW
+    previous_response_id: Any = None
+    conversation: Any = None
+    input_file_id: Any = None
+    training_file: Any = None
 
 
 class _PromptId(msgspec.Struct):
@@ -60,6 +68,7 @@ class Asked:
         "prompt_given",
         "request_id",
         "stream",
+        "uses",
         "variables",
     )
 
@@ -68,6 +77,7 @@ class Asked:
         self.request_id = uuid7(started_at_us)
         self.model: str | None = None
         self.stream = False
+        self.uses: str | None = None  # the object of an account that the body continues or uses
         self.calls_by_body = self.calls_by_model = False  # a stored prompt is called
         self.prompt_given = False  # the body has a `prompt` object, ours or the provider's
         self.prompt = self.variables = b""  # JSON of those members, where a stored prompt is called
@@ -118,10 +128,17 @@ def read_body(asked: Asked, place: Place, body: bytes, content_type: str | None)
                 ) from error
             return
         read = loose
+    _note(asked, place, read)
+
+
+def _note(asked: Asked, place: Place, read: _Body) -> None:
+    name = place.endpoint.name
     asked.model = read.model
     asked.stream = bool(read.stream)
-    if endpoint.name in PROMPT_ENDPOINTS:
-        _read_prompt(asked, read, endpoint.name)
+    if name in OBJECT_ENDPOINTS:
+        asked.uses = _used((read.previous_response_id, read.conversation, read.input_file_id, read.training_file))
+    if name in PROMPT_ENDPOINTS:
+        _read_prompt(asked, read, name)
     elif read.model is not None and read.model.startswith(PROMPT_MODEL):
         raise MalformedRequest(
             f'"{read.model[:100]}" is a stored prompt, which cannot be called at {place.rest.decode("latin-1")[:100]}.',
@@ -130,11 +147,21 @@ def read_body(asked: Asked, place: Place, body: bytes, content_type: str | None)
         )
 
 
+def _used(values: Iterable[Any]) -> str | None:
+    for value in values:
+        named = value.get("id") if isinstance(value, dict) else value
+        if is_id(named):
+            return str(named)
+    return None
+
+
 def read_members(asked: Asked, place: Place, members: MemberScan) -> None:
     """The same of a body that is not held in memory, as far as it has come. Raises MalformedRequest."""
     problem = members.problem
     if problem is None:
         asked.stream = _value(members, "stream") is True
+        if place.endpoint.name in OBJECT_ENDPOINTS:
+            asked.uses = _used(_value(members, name) for name in USED)
         model = members.last("model")
         if model is None or model.value == b"null":
             return
@@ -189,7 +216,9 @@ def _read_loosely(body: bytes) -> _Body | None:
     if not isinstance(model, str | None) or not isinstance(stream, bool | None):
         return None
     prompt, variables = (msgspec.Raw(dump(value[key]).encode()) if key in value else _NO_RAW for key in _CALLS)
-    return _Body(model=None if model is None else clean(model), stream=stream, prompt=prompt, variables=variables)
+    used = {name: value.get(name) for name in USED}
+    named = None if model is None else clean(model)
+    return _Body(model=named, stream=stream, prompt=prompt, variables=variables, **used)
 
 
 def _read_prompt(asked: Asked, read: _Body, endpoint: str) -> None:

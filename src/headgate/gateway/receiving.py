@@ -11,6 +11,7 @@ from headgate.gateway.reply import Reply
 from headgate.gateway.upload import LARGE_BYTES, Upload
 from headgate.gateway.worker import UpstreamHandle, Worker
 from headgate.wire.endpoints import Place
+from headgate.wire.objects import OBJECT_ENDPOINTS
 
 if TYPE_CHECKING:
     from headgate.gateway.large import LargeBody
@@ -80,9 +81,15 @@ class Receiving(Answering):
             self.reply.keep_alive = False
             self.refuse(error)
             return
-        if not body.is_routed and body.members.last("model") is not None and not self._must_be_whole(body):
+        if not body.is_routed and self._is_route_known(body):
             body.is_routed = True
             self.begin()
+
+    def _is_route_known(self, body: "LargeBody") -> bool:
+        """Whether nothing that may follow decides where the body goes."""
+        endpoint = self.place.endpoint
+        may_use_object = endpoint.name in OBJECT_ENDPOINTS and self.worker.has_several(endpoint.dialect)
+        return body.members.last("model") is not None and not may_use_object and not self._must_be_whole(body)
 
     def _must_be_whole(self, body: "LargeBody") -> bool:
         return calls_stored_prompt(self.place, body.members)

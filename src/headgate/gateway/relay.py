@@ -7,7 +7,6 @@ move it on. Nothing is tried again once a byte of an answer has gone to the clie
 import asyncio
 import logging
 import ssl
-from typing import TYPE_CHECKING
 
 from headgate.core.errors import (
     HeadgateError,
@@ -31,9 +30,6 @@ from headgate.gateway.worker import UpstreamHandle, Worker
 from headgate.spool.record import Outcome, StartRecord
 from headgate.wire.endpoints import Place
 from headgate.wire.sse import UsageEventFilter
-
-if TYPE_CHECKING:
-    from headgate.gateway.knowledge import Wanted
 
 _logger = logging.getLogger("headgate.gateway")
 _NEVER = float("inf")
@@ -87,9 +83,9 @@ class Relay(Receiving):
             if self.is_list_of_models:
                 self.deadline_s = _NEVER  # it has its own
                 self._start_task(answer_models(self))
-            elif self.wanted is not None:
+            elif self.wanted is not None or self.sought is not None:
                 self.deadline_s = _NEVER  # it has its own
-                self._start_task(self._ground(self.wanted))
+                self._start_task(self._prepare())
             else:
                 self._try_next()
         except HeadgateError as error:
@@ -98,11 +94,15 @@ class Relay(Receiving):
             _logger.exception("request %s failed", self.asked.request_id)
             self.refuse(HeadgateError("a defect of the gateway; its log has the details.", code="internal"))
 
-    async def _ground(self, wanted: "Wanted") -> None:
-        from headgate.gateway.knowledge import ground
-
+    async def _prepare(self) -> None:
+        """What must be asked of other processes before the upstream can be called."""
         try:
-            await ground(self, wanted)
+            if self.sought is not None:
+                await self.find_owner()
+            if self.wanted is not None:
+                from headgate.gateway.knowledge import ground
+
+                await ground(self, self.wanted)
             if not self.is_recorded:
                 self._try_next()
         except HeadgateError as error:
