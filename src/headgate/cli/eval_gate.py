@@ -61,7 +61,7 @@ def gate(
       headgate eval gate support-answer --policy evals/policies/own.yaml --json
       headgate eval gate 019ab6c2-7f31-7000-8000-000000000000 --prompt new --against old --policy standard
     """
-    rules = _policy(policy)
+    rules = policy_text(policy)
     with connect(home) as client:
         if is_suite(suite):
             found = find_suite(suite)
@@ -81,7 +81,7 @@ def gate(
     return {"pass": 0, "fail": fail_exit}.get(verdict, EXIT_INCONCLUSIVE)
 
 
-def _policy(given: str | None) -> str | None:
+def policy_text(given: str | None) -> str | None:
     """The name of a policy that ships, or the text of a file."""
     if given is None or given in _SHIPPED:
         return given

@@ -174,17 +174,8 @@ def _check_same(candidate: Run, baseline: Run | None) -> None:
 
 def _policies(control: ControlApp, wanted: Gate, candidate: Run) -> "list[Policy]":
     """The policy asked for (else the rule's, else standard), and the suite's own beside it."""
-    from headgate.evals.policy import load_policy, shipped_policy
-
-    def named(text: str, file: str) -> "Policy":
-        return shipped_policy(text) if text in SHIPPED_POLICIES else load_policy(text, file)
-
-    if wanted.policy is not None:
-        found = [named(wanted.policy, "policy")]
-    else:
-        name = candidate.prompt or candidate.system.rpartition("@")[0]
-        rule = rule_for(control.settings, "prompt", name, wanted.alias or PRODUCTION)
-        found = [shipped_policy(DEFAULT_POLICY) if rule is None else policy_of(rule)]
+    name = candidate.prompt or candidate.system.rpartition("@")[0]
+    found = [policy_named(control, wanted.policy, name, wanted.alias or PRODUCTION)]
     own = _suite_policy(control.publisher.registry, candidate)
     if own is None:
         return found
@@ -196,8 +187,27 @@ def _policies(control: ControlApp, wanted: Gate, candidate: Run) -> "list[Policy
                 hint="Send its text as policy.",
             )
         return found
-    beside = named(own, f"policy of suite {candidate.suite}")
+    beside = _policy_text(own, f"policy of suite {candidate.suite}")
     return found if beside.sha256 == found[0].sha256 else [*found, beside]
+
+
+def policy_named(control: ControlApp, text: str | None, prompt: str, alias: str) -> "Policy":
+    """The policy asked for by a shipped name or a text; else that of the rule covering the alias; else standard.
+
+    Raises PolicyFault, ConfigurationError.
+    """
+    from headgate.evals.policy import shipped_policy
+
+    if text is not None:
+        return _policy_text(text, "policy")
+    rule = rule_for(control.settings, "prompt", prompt, alias)
+    return shipped_policy(DEFAULT_POLICY) if rule is None else policy_of(rule)
+
+
+def _policy_text(text: str, file: str) -> "Policy":
+    from headgate.evals.policy import load_policy, shipped_policy
+
+    return shipped_policy(text) if text in SHIPPED_POLICIES else load_policy(text, file)
 
 
 def _suite_policy(registry: Database, run: Run) -> str | None:
