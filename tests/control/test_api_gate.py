@@ -268,3 +268,31 @@ def test_under_a_policy_of_grade_c_a_weakened_suite_is_said_and_moves(bench: Ben
     assert answer["receipt"]["weaker"] == ["2 cases are gone (person 22, person 23)"]
     assert any("weaker than rcpt_" in one for one in answer["verdict"]["warnings"])
     assert bench.promote(2).json()["aliases"] == {"production": 2}
+
+
+def planned(bench: Bench, **more: Any) -> Any:
+    body = {"suite": "greetings", "prompt": "greet", "cases": 24, "primary": ["by_name"], "must_pass": ["named"]}
+    return bench.post("/api/evals/detect", {**body, **more})
+
+
+def test_a_plan_takes_the_spread_from_earlier_runs_and_says_so(bench: Bench) -> None:
+    first = planned(bench, policy="standard")
+    (rule,) = first["rules"]
+    assert (first["policy"], first["min_items"], rule["metric"], rule["margin"]) == ("standard", 60, "by_name", 0.05)
+    assert rule["assumed"].startswith("no earlier run tells: 20% of the cases differ")
+    assert rule["needed_items"] == 517 and rule["smallest"] > 0.2
+    one = bench.evaluated(1, bad=CROWD[:3])
+    (single,) = planned(bench, policy="standard")["rules"]
+    assert single["assumed"].startswith(f"scores vary as in {one}")
+    two = bench.evaluated(2, bad=CROWD[2:4])
+    (pair,) = planned(bench, policy="standard")["rules"]
+    assert pair["assumed"] == f"differences vary as between greet@2 and greet@1 ({two})"
+    assert pair["smallest"] != single["smallest"] != rule["smallest"]
+
+
+def test_a_plan_follows_the_rule_of_the_server_and_refuses_what_is_none(bench: Bench) -> None:
+    assert planned(bench)["policy"] == "starter"
+    (rule,) = planned(bench, clusters=4)["rules"]
+    assert (rule["kind"], rule["power_at_margin"]) == ("no_significant_loss", None)
+    refused = bench.served.ask("POST", "/api/evals/detect", body={"suite": "s", "prompt": "greet", "cases": 0})
+    assert refused.status_code == 400

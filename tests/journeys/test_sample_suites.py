@@ -26,6 +26,9 @@ def test_the_sample_suite_runs_in_the_demo_and_a_new_version_reaches_production(
     assert code == 0 and said.count("PASS") == 1 and "Receipt" in said, said
     code, said = run("prompt", "promote", "support-answer@2")
     assert code == 0 and "receipt" in said, said
+    code, said = run("eval", "plan", "support-answer", "--policy", "standard")
+    assert code == 0 and "20 calls to judge-rubric, $" in said, said
+    assert "Policy standard, with a power of 80% at alpha 0.05:" in said and "could show a difference of" in said, said
     newest = server.api("/api/evals/runs")["runs"][0]["run"]
     code, said = run("eval", "report", newest, "-o", "report.html")
     assert code == 0, said

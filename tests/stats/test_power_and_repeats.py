@@ -129,6 +129,16 @@ def test_o1_mini_on_judgebench_is_as_consistent_as_published() -> None:
     assert 1 - (swap_consistency(counts) or 0) == pytest.approx(110 / 350)
 
 
+def test_claude_3_haiku_on_judgebench_agrees_with_itself_in_half_of_the_pairs() -> None:
+    kinds: list[tuple[Choice | None, Choice | None]] = [
+        ("second", "first"), ("tie", "tie"), ("first", "first"), ("second", "second"), ("tie", "second"), (None, "tie"),
+    ]  # fmt: skip
+    published = (81, 54, 37, 7, 78, 13)
+    counts = swap_counts([pair for pair, count in zip(kinds, published, strict=True) for _ in range(count)])
+    assert tuple(counts.values()) == published
+    assert swap_consistency(counts) == pytest.approx(135 / 270, abs=1e-12)
+
+
 def test_both_orders_together_are_one_observation() -> None:
     assert net_verdict("first", "second") == 1
     assert net_verdict("second", "first") == -1

@@ -78,7 +78,7 @@ def gate(
       headgate eval gate support-answer --prompt support-answer@candidate --markdown comment.md
       headgate eval gate 019ab6c2-7f31-7000-8000-000000000000 --prompt new --against old --policy standard
     """
-    rules = _policy(policy)
+    rules = policy_text(policy)
     with connect(home) as client:
         if is_suite(suite):
             found = find_suite(suite)
@@ -111,7 +111,7 @@ def _comment(client: "Client", run: str) -> bytes:
     return markdown(read_report(b"".join(client.run_report(run)))).encode()
 
 
-def _policy(given: str | None) -> str | None:
+def policy_text(given: str | None) -> str | None:
     """The name of a policy that ships, or the text of a file."""
     if given is None or given in _SHIPPED:
         return given

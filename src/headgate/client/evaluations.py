@@ -163,6 +163,11 @@ class EvaluationCalls(Wire):
         }
         return self._json("POST", "/api/evals/gate", body=body, timeout_s=STREAM_TIMEOUT_S)
 
+    def detectable(self, plan: Mapping[str, Any]) -> dict[str, Any]:
+        """What a planned run could show: ``rules`` with the smallest difference each. ``plan`` has suite, prompt,
+        cases, primary, must_pass, clusters, policy, alias."""
+        return self._json("POST", "/api/evals/detect", body=dict(plan))
+
     def compare_runs(
         self,
         a: str,

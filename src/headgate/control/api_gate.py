@@ -10,7 +10,7 @@ from headgate.control import gates
 from headgate.control.access import Principal
 from headgate.control.alias_moves import approval_json, wish_of
 from headgate.control.eval_json import decision_json, gated_json, receipt_json, run_json
-from headgate.control.eval_shapes import Approve, Compare, Gate, Try, schema_of
+from headgate.control.eval_shapes import Approve, Compare, Detect, Gate, Try, schema_of
 from headgate.control.filters import single_values
 from headgate.control.policies import guard_for, policy_of
 from headgate.control.routes import ControlRoute, JSONResponse, Parameter, read_json
@@ -26,6 +26,15 @@ async def gate(control: ControlApp, request: Request, who: Principal) -> Respons
     """`{decision, grade, verdict, others, receipt, no_receipt}`; every decision is kept and counted."""
     wanted = await read_json(request, Gate, _MAX_GATE_BYTES)
     return JSONResponse(gated_json(await control.evaluate(gates.gate, control, who, wanted)))
+
+
+async def detect(control: ControlApp, request: Request, who: Principal) -> Response:
+    """`{policy, alpha, power, cases, clusters, min_items, rules: [{metric, kind, margin, smallest, power_at_margin,
+    needed_items, assumed}]}`; nothing is kept."""
+    from headgate.control.plans import detect as detected
+
+    wanted = await read_json(request, Detect)
+    return JSONResponse(await control.evaluate(detected, control, wanted))
 
 
 async def compare(control: ControlApp, request: Request, who: Principal) -> Response:
@@ -141,6 +150,15 @@ ROUTES: tuple[ControlRoute, ...] = (
         handler=try_prompt,
         summary="Replay what one version was asked on another: begins a run with the logged answers as its baseline",
         body=schema_of(Try),
+        errors=(400, 404),
+    ),
+    ControlRoute(
+        method="POST",
+        path="/api/evals/detect",
+        role="developer",
+        handler=detect,
+        summary="The smallest difference that a planned run could show, by each paired rule of the policy",
+        body=schema_of(Detect),
         errors=(400, 404),
     ),
     ControlRoute(

@@ -87,6 +87,19 @@ class Gate(msgspec.Struct, forbid_unknown_fields=True):
     object: Literal["prompt", "kb"] | None = None  # whose rule decides, where a pin is all that changed
 
 
+class Detect(msgspec.Struct, forbid_unknown_fields=True):
+    """A run that is planned: what could its cases show? ``primary`` and ``must_pass`` name the suite's scorers."""
+
+    suite: str
+    prompt: str
+    cases: int
+    primary: list[str] = []
+    must_pass: list[str] = []
+    clusters: int | None = None
+    policy: str | None = None
+    alias: str = "production"
+
+
 class Compare(msgspec.Struct, forbid_unknown_fields=True):
     """Two runs, or two systems of one, to lay side by side."""
 

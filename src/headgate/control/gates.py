@@ -25,6 +25,7 @@ from headgate.registry.database import Database
 from headgate.registry.judge_cards import JudgeCard
 from headgate.registry.receipts import Decision, Receipt
 from headgate.registry.runs import Run
+from headgate.registry.targets import Kind
 
 if TYPE_CHECKING:
     from headgate.evals.policy import Policy
@@ -183,18 +184,9 @@ def _check_same(candidate: Run, baseline: Run | None) -> None:
 
 def _policies(control: ControlApp, wanted: Gate, candidate: Run, subject: Subject | None) -> "list[Policy]":
     """The policy asked for (else the rule's, else standard), and the suite's own beside it."""
-    from headgate.evals.policy import load_policy, shipped_policy
-
-    def named(text: str, file: str) -> "Policy":
-        return shipped_policy(text) if text in SHIPPED_POLICIES else load_policy(text, file)
-
-    if wanted.policy is not None:
-        found = [named(wanted.policy, "policy")]
-    else:
-        kind = "prompt" if subject is None else subject.kind
-        name = (candidate.prompt or candidate.system.rpartition("@")[0]) if subject is None else subject.name
-        rule = rule_for(control.settings, kind, name, wanted.alias or PRODUCTION)
-        found = [shipped_policy(DEFAULT_POLICY) if rule is None else policy_of(rule)]
+    kind = "prompt" if subject is None else subject.kind
+    name = (candidate.prompt or candidate.system.rpartition("@")[0]) if subject is None else subject.name
+    found = [policy_named(control, wanted.policy, name, wanted.alias or PRODUCTION, kind=kind)]
     own = _suite_policy(control.publisher.registry, candidate)
     if own is None:
         return found
@@ -206,8 +198,27 @@ def _policies(control: ControlApp, wanted: Gate, candidate: Run, subject: Subjec
                 hint="Send its text as policy.",
             )
         return found
-    beside = named(own, f"policy of suite {candidate.suite}")
+    beside = _policy_text(own, f"policy of suite {candidate.suite}")
     return found if beside.sha256 == found[0].sha256 else [*found, beside]
+
+
+def policy_named(control: ControlApp, text: str | None, name: str, alias: str, *, kind: Kind = "prompt") -> "Policy":
+    """The policy asked for by a shipped name or a text; else that of the rule covering the alias; else standard.
+
+    Raises PolicyFault, ConfigurationError.
+    """
+    from headgate.evals.policy import shipped_policy
+
+    if text is not None:
+        return _policy_text(text, "policy")
+    rule = rule_for(control.settings, kind, name, alias)
+    return shipped_policy(DEFAULT_POLICY) if rule is None else policy_of(rule)
+
+
+def _policy_text(text: str, file: str) -> "Policy":
+    from headgate.evals.policy import load_policy, shipped_policy
+
+    return shipped_policy(text) if text in SHIPPED_POLICIES else load_policy(text, file)
 
 
 def _suite_policy(registry: Database, run: Run) -> str | None:
