@@ -167,10 +167,18 @@ def _requests(connection: socket.socket, number: int) -> Iterator[Seen]:
         if length < 0:
             body, data = _chunked(connection, data)
         else:
-            while len(data) < length:
-                data += connection.recv(65536)
-            body, data = data[:length], data[length:]
+            body, data = _sized(connection, data, length)
         yield Seen(head=head, body=body, connection=number)
+
+
+def _sized(connection: socket.socket, data: bytes, length: int) -> tuple[bytes, bytes]:
+    """A body of known length, and what follows it."""
+    pieces, have = [data], len(data)
+    while have < length:
+        pieces.append(_more(connection))
+        have += len(pieces[-1])
+    data = b"".join(pieces)
+    return data[:length], data[length:]
 
 
 def _chunked(connection: socket.socket, data: bytes) -> tuple[bytes, bytes]:

@@ -11,6 +11,8 @@ HeadgateError                 anything we refuse or fail at, with a sentence and
 │   ├── BodyTooLarge          413
 │   ├── UpstreamUnreachable   502  refused, reset, or broken before an answer
 │   ├── Unavailable           503  a part of Headgate is not ready
+│   │   ├── Overloaded        503  as many requests as allowed are being served
+│   │   └── DiskFull          503  requests could not be logged, and are therefore refused
 │   └── UpstreamTimeout       504
 └── QueryRefused              400  a SQL text outside the sandbox
 """
@@ -22,6 +24,7 @@ class HeadgateError(Exception):
     code = "internal"
     status = 500
     hint = ""
+    retry_after_s: int | None = None  # when the same request may succeed; said in the answer
 
     def __init__(self, message: str, *, code: str | None = None, hint: str | None = None) -> None:
         super().__init__(message)
@@ -92,6 +95,20 @@ class Unavailable(RequestError):
     """A part of Headgate is not ready."""
 
     code, status = "unavailable", 503
+
+
+class Overloaded(Unavailable):
+    """As many requests as allowed are being served already."""
+
+    code = "overloaded"
+    retry_after_s = 1
+
+
+class DiskFull(Unavailable):
+    """There is no room for a record, and the settings say that nothing goes unrecorded."""
+
+    code = "disk_full"
+    retry_after_s = 5
 
 
 class UpstreamTimeout(RequestError):

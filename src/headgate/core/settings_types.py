@@ -26,6 +26,7 @@ class Server:
     origins: tuple[str, ...] = ()
     default_upstream: Mapping[str, str] = field(default_factory=dict)
     max_body_mb: float = 64
+    max_in_flight: int = 1000
     drain_s: float = 30
 
     @property
@@ -43,6 +44,7 @@ class Log:
     row_days: int = 400
     max_disk_gb: float = 20
     durability: Literal["page", "interval", "group"] = "page"
+    on_disk_full: Literal["serve", "refuse"] = "serve"
     capture_mb: float = 16
 
     @property

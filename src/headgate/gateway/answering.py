@@ -3,7 +3,7 @@
 import asyncio
 from typing import TYPE_CHECKING, Protocol
 
-from headgate.core.errors import HeadgateError, UpstreamTimeout, UpstreamUnreachable
+from headgate.core.errors import DiskFull, HeadgateError, UpstreamTimeout, UpstreamUnreachable
 from headgate.core.ids import monotonic_ns
 from headgate.gateway.head import RequestHead
 from headgate.gateway.incoming import Incoming
@@ -52,6 +52,7 @@ class Answering(Incoming):
         self.is_recorded = False
         self.last_byte_ns = 0
         self._released = False
+        self._retry_after_s: int | None = None  # what a refusal says of another try
 
     @property
     def is_finished(self) -> bool:
@@ -87,18 +88,25 @@ class Answering(Incoming):
         self.status = error.status
         self.last_byte_ns = monotonic_ns()
         body = error_body(error, self.place.endpoint.dialect, self.asked.request_id)
-        self._record(outcome, error.code, str(error), own_body=b"" if self.reply.is_open else body)
+        if isinstance(error, DiskFull):  # the reserve is for calls that were begun; this one is counted
+            self.is_recorded = True
+        else:
+            self._record(outcome, error.code, str(error), own_body=b"" if self.reply.is_open else body)
         if self.reply.is_open:  # another answer is on its way already
             self.reply.break_off()
             self._finish()
             return
+        if error.retry_after_s is not None:
+            self._retry_after_s = error.retry_after_s
         if not self.has_body:
             self.reply.keep_alive = False
         self._say(error.status, body, retry=isinstance(error, (UpstreamTimeout, UpstreamUnreachable)))
 
     def _say(self, status: int, body: bytes, *, retry: bool = True) -> None:
         lines = [b"x-headgate-request-id: %b\r\n" % self.asked.request_id.encode()]
-        if status >= 400 and not retry:
+        if self._retry_after_s is not None:
+            lines.append(b"retry-after: %d\r\n" % self._retry_after_s)
+        elif status >= 400 and not retry:
             lines.append(b"x-should-retry: false\r\n")
         self.reply.whole(status, b"application/json", body, tuple(lines))
         self._finish()

@@ -33,6 +33,8 @@ _GIVE_WAY_S = 2.0
 """How long a worker that was replaced waits for a next request on an idle connection, to answer it with
 `connection: close`: a client that writes to a connection just closed would see an error."""
 _PIPELINE_LIMIT = 8
+_SMALL_BYTES = 64 << 10
+"""A body up to this size is read even when it will be refused, so that the connection can be kept."""
 _LINGER_S = 2.0
 _LINGER_LIMIT_BYTES = 64 << 20
 
@@ -223,6 +225,8 @@ class EdgeProtocol(HttpToolsProtocol):
         length = relay.head.noted.get(b"content-length")
         if refusal is not None or not relay.has_body:
             refusal = refusal or relay.fault_of_key()
+            if refusal is None and (b"transfer-encoding" in relay.head.noted or int(length or 0) > _SMALL_BYTES):
+                refusal = relay.fault_of_load()
         if refusal is not None:
             relay.reply.keep_alive = False
             relay.refuse(refusal)

@@ -80,8 +80,22 @@ class Incoming:
             and not own.keys() & _MADE_ANEW
         )
 
+    def fault_of_load(self) -> HeadgateError | None:
+        """Why it cannot be taken on now; known before its body is read and before an upstream is called."""
+        fault = self.worker.fault_of_load()
+        if fault is not None and self.asked.capture == "full":  # bodies would be work and disk at the wrong time
+            self.asked.capture = "metadata"
+        return fault
+
+    def check_load(self) -> None:
+        """Raises Overloaded or DiskFull when it cannot be taken on now."""
+        fault = self.fault_of_load()
+        if fault is not None:
+            raise fault
+
     def admit(self) -> None:
         """Read the whole request and plan its attempts. Raises RequestError."""
+        self.check_load()
         worker, head, asked, place = self.worker, self.head, self.asked, self.place
         endpoint = place.endpoint
         principal = self.principal = principal_of(head, worker.snapshot)

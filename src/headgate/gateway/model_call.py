@@ -39,7 +39,6 @@ class ModelCall(Relay):
     _call: Call | None = None
     _link: RunnerLink | None = None
     _frame_id = 0
-    _retry_after_s: int | None = None
 
     def fault_of_key(self) -> HeadgateError | None:
         """Probes need no key."""
@@ -53,6 +52,7 @@ class ModelCall(Relay):
         path = self._path = read_path(self.target.partition(b"?")[0], self.method)
         if path.is_probe:
             return
+        self.check_load()
         principal = self.principal = principal_of(head, worker.snapshot)
         asked.model = path.name or None
         describe(asked, head, principal)

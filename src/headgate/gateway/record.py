@@ -29,8 +29,7 @@ def write(
     relay.worker.count(outcome)
     try:
         final, request, sent, response = _final(relay, outcome, error_type, error_message, own_body)
-        if not relay.worker.spool.append_final(final, request, sent, response):
-            _logger.error("request %s is not in the log: the spool takes no records", relay.asked.request_id)
+        relay.worker.spool.append_final(final, request, sent, response)  # what has no room is counted and logged there
     except (
         Exception
     ):  # border: request. A record that cannot be made must not cost the answer; it is counted as missing.

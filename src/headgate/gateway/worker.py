@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, get_args
 
-from headgate.core.errors import ConfigurationError, HeadgateError
+from headgate.core.errors import ConfigurationError, DiskFull, HeadgateError, Overloaded
 from headgate.core.home import Home
 from headgate.core.ids import monotonic_s, now_us
 from headgate.core.settings import Settings, Upstream, secret_of
@@ -24,7 +24,9 @@ if TYPE_CHECKING:
     from headgate.gateway.resolve import Library
     from headgate.gateway.runner_link import RunnerLinks
 
-_TOTALS = ("started", "recorded", "dropped", "shed", *(f"outcome_{outcome}" for outcome in get_args(Outcome)))
+_SPOOLED = ("started", "recorded", "dropped", "dropped_starts", "shed", "syncs", "sync_failures")
+_REFUSED = ("refused_overloaded", "refused_disk_full")
+_TOTALS = (*_SPOOLED, *_REFUSED, *(f"outcome_{outcome}" for outcome in get_args(Outcome)))
 _GAUGES = ("in_flight", "open_connections", "generation")
 _PLANS_LIMIT = 4096
 _HOSTS_LIMIT = 64
@@ -104,7 +106,7 @@ class Worker:
         log = self.settings.log
         self.spool = SpoolWriter(path / "spool", worker=number, durability=log.durability)
         self.counters = CounterFile(self.home.run / f"worker-{number}.counters", _TOTALS + _GAUGES, resumed=_TOTALS)
-        self._told = dict.fromkeys(_TOTALS, 0)
+        self._told = dict.fromkeys(_SPOOLED, 0)
         self._take_over(self.snapshot)
         self._pools: dict[tuple[Origin, Way], Pool] = {}
         self._handles: dict[str, UpstreamHandle] = {}
@@ -187,6 +189,22 @@ class Worker:
             pool = self._pools[origin, way] = Pool(origin, tls, way)
         return pool
 
+    def fault_of_load(self) -> HeadgateError | None:
+        """Why no more can be taken on now, counted; None: it can. A request that asks counts as being served."""
+        if len(self._waiting) > self.max_in_flight:
+            self.counters.add("refused_overloaded")
+            return Overloaded(
+                f"this worker serves {self.max_in_flight} requests already, as many as it may.",
+                hint="Try again in a moment. Raise server.max_in_flight or server.workers where that happens often.",
+            )
+        if self.refuses_when_full and not self.spool.writable:
+            self.counters.add("refused_disk_full")
+            return DiskFull(
+                "the disk has no room for the record of this request, and log.on_disk_full is refuse.",
+                hint="Make room on the disk; requests are served again within seconds. The upstream was not called.",
+            )
+        return None
+
     # Deadlines: one timer for all.
 
     def watch(self, waiting: Waiting) -> None:
@@ -268,6 +286,8 @@ class Worker:
         dialects = ("openai", "anthropic")
         self._several = frozenset(one for one in dialects if sum(upstream.speaks(one) for upstream in upstreams) > 1)
         self.max_body_bytes = snapshot.settings.server.max_body_bytes
+        self.max_in_flight = snapshot.settings.server.max_in_flight
+        self.refuses_when_full = snapshot.settings.log.on_disk_full == "refuse"
         self.capture = snapshot.settings.log.capture
         self.capture_bytes = snapshot.settings.log.capture_bytes
         self.counters.set("generation", snapshot.generation)
@@ -278,7 +298,7 @@ class Worker:
 
     def _publish_counters(self) -> None:
         spooled = self.spool.counters
-        for name in ("started", "recorded", "dropped", "shed"):
+        for name in _SPOOLED:
             value = getattr(spooled, name)
             self.counters.add(name, value - self._told[name])
             self._told[name] = value

@@ -52,6 +52,7 @@ class Counters:
     dropped_bytes: int = 0  # of the payloads dropped, and of the bodies shed
     dropped_starts: int = 0  # their final records may still be recorded
     shed: int = 0  # of those recorded: without their bodies, for lack of room
+    syncs: int = 0  # of records to the disk, by the durability modes
     sync_failures: int = 0
 
     @property
@@ -259,7 +260,9 @@ class SpoolWriter:
         self._writable = False
         self.counters.dropped_bytes += length
         gap = self._gap
-        gap.since_us = gap.since_us or now_us()
+        if not gap.since_us:
+            _log.error("spool %s: records are dropped and counted until there is room", self.spool_id)
+            gap.since_us = now_us()
         gap.dropped += finals
         gap.dropped_starts += starts
         gap.dropped_bytes += length
@@ -340,7 +343,7 @@ class SpoolWriter:
 
     def _note_failure(self, error: OSError) -> None:
         if self._failure is None:
-            _log.error("spool %s: no new segment (%s); records are shed until there is room", self.spool_id, error)
+            _log.error("spool %s: no new segment (%s); bodies are shed when this one is full", self.spool_id, error)
         self._failure = error
 
     # On the thread that runs ahead of the event loop.
@@ -396,6 +399,7 @@ class SpoolWriter:
             self._synced_at_s = monotonic_s()
             try:
                 segment.sync()
+                self.counters.syncs += 1
             except OSError as error:
                 # A later fdatasync would report success without having written what failed now.
                 self._must_roll = True
