@@ -53,6 +53,7 @@ wheel: $(VENV)/.dev  ## Build the wheel into dist/
 
 bench: $(VENV)/.dev  ## Measure Headgate beside direct calls and other gateways
 	$(BIN)/python benchmarks/run.py
+	$(BIN)/python benchmarks/models.py
 
 locks:  ## Write requirements/*.lock anew from pyproject.toml (needs uv)
 	sh scripts/locks.sh
