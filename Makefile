@@ -20,10 +20,10 @@ install = $(UV) pip install --quiet --python $(BIN)/python $(1) || $(pip_install
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test test-all check format docs wheel bench locks clean
+.PHONY: help serve test test-all check format docs wheel bench conformance locks clean
 
 help:  ## What can be made
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 serve: $(VENV)/.serve  ## Start the gateway with its demo provider on http://127.0.0.1:4400
 	$(BIN)/headgate serve --demo
@@ -54,6 +54,9 @@ wheel: $(VENV)/.dev  ## Build the wheel into dist/
 bench: $(VENV)/.dev  ## Measure Headgate beside direct calls and other gateways
 	$(BIN)/python benchmarks/run.py
 	$(BIN)/python benchmarks/models.py
+
+conformance: $(VENV)/.dev  ## Print what shows that the relay cannot be told from the upstream, point by point
+	$(BIN)/python scripts/conformance.py
 
 locks:  ## Write requirements/*.lock anew from pyproject.toml (needs uv)
 	sh scripts/locks.sh
