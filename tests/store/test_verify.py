@@ -3,11 +3,13 @@
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pytest
 
 from headgate.cli.main import main
+from headgate.control.seal import seal
 from headgate.registry.database import Database
 from support.proof import Capsys, filled, proof_of
 
@@ -129,3 +131,77 @@ def test_a_log_restored_from_an_older_copy_is_brought_up_to_date_and_says_what_c
     assert (code, answer["faults"]) == (0, [])
     assert answer["totals"]["rows_in_log"] == 67
     assert any("cannot be proven" in note for note in answer["notes"])
+
+
+def _rows(home: Path) -> list[Any]:
+    with duckdb.connect(str(home / "requests.duckdb"), read_only=True) as log:
+        return log.execute("SELECT COLUMNS(c -> c <> 'seq') FROM exchanges ORDER BY request_id").fetchall()
+
+
+@pytest.fixture
+def sealed(tmp_path: Path) -> Path:
+    """A filled home with every segment sealed."""
+    home = filled(tmp_path / "home")
+    home.stop_writing()
+    home.store_all()
+    home.ingest.step()
+    seal(home.log, home.ingest)
+    home.close()
+    return home.path
+
+
+def test_prices_of_their_day_are_not_changed_by_making_the_log_anew(stopped: Path, capsys: Capsys) -> None:
+    before = _rows(stopped)
+    code, answer = proof_of(stopped, capsys, "--rebuild")
+    assert (code, answer["faults"]) == (0, [])
+    rebuilt = answer["rebuild"]
+    assert (rebuilt["equal"], rebuilt["replaced"], rebuilt["repriced"], rebuilt["compared"]) == (True, False, 25, 67)
+    assert len(before) == 66
+    assert [row for row in _rows(stopped) if row in before] == before
+
+
+def test_a_log_made_anew_is_equal_in_every_column_and_takes_the_place(sealed: Path, capsys: Capsys) -> None:
+    stopped = sealed
+    assert proof_of(stopped, capsys)[0] == 0
+    before = _rows(stopped)
+    inode = (stopped / "requests.duckdb").stat().st_ino
+    code, answer = proof_of(stopped, capsys, "--rebuild")
+    assert (code, answer["faults"]) == (0, [])
+    rebuilt = answer["rebuild"]
+    assert (rebuilt["equal"], rebuilt["replaced"], rebuilt["rows"], rebuilt["compared"]) == (True, True, 67, 67)
+    assert (stopped / "requests.duckdb").stat().st_ino != inode
+    assert _rows(stopped) == before
+    code, answer = proof_of(stopped, capsys)
+    assert (code, answer["faults"]) == (0, [])
+    assert not list((stopped / "tmp").glob("remake-*"))
+
+
+def test_a_log_that_differs_stays_and_the_columns_are_named(stopped: Path, capsys: Capsys) -> None:
+    _change_a_row(stopped)
+    _lose_rows(stopped)
+    inode = (stopped / "requests.duckdb").stat().st_ino
+    code, answer = proof_of(stopped, capsys, "--rebuild")
+    assert code == 1
+    assert not answer["rebuild"]["replaced"]
+    assert answer["rebuild"]["differences"] == ["2 rows of sealed files and spool are not in the log."]
+    assert (stopped / "requests.duckdb").stat().st_ino == inode
+
+
+def test_a_changed_cell_is_named_by_its_column(stopped: Path, capsys: Capsys) -> None:
+    _change_a_row(stopped)
+    code, answer = proof_of(stopped, capsys, "--rebuild")
+    assert code == 1
+    assert answer["rebuild"]["differences"] == ["1 rows differ in cost_usd."]
+
+
+def test_a_log_that_cannot_be_opened_is_made_anew_and_kept_beside(sealed: Path, capsys: Capsys) -> None:
+    stopped = sealed
+    assert proof_of(stopped, capsys)[0] == 0
+    before = _rows(stopped)
+    (stopped / "requests.duckdb").write_bytes(b"no database at all" * 400)
+    assert main(["verify", "--home", str(stopped)]) == 2
+    assert "headgate verify --rebuild" in capsys.readouterr().err
+    code, answer = proof_of(stopped, capsys, "--rebuild")
+    assert (code, answer["faults"]) == (0, [])
+    assert _rows(stopped) == before
+    assert len(list(stopped.glob("requests.duckdb.damaged-*"))) == 1

@@ -10,9 +10,9 @@ _WAIT_S = 15
 class UpkeepCalls(Wire):
     """What ``headgate verify`` and ``headgate backup`` ask for."""
 
-    def verify(self) -> dict[str, Any]:
+    def verify(self, *, rebuild: bool = False) -> dict[str, Any]:
         """The proof that nothing is lost: ``proven``, ``faults``, ``notes``, ``totals``, ``spools``; waits for it."""
-        return self._awaited(self._json("POST", "/api/verify", body={}))
+        return self._awaited(self._json("POST", "/api/verify", body={"rebuild": rebuild}))
 
     def backup(self, directory: str, token: str) -> dict[str, Any]:
         """Copy the server's home to a directory on its machine, which holds a file ``.headgate-backup-<token>`` and

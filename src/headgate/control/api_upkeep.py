@@ -18,14 +18,15 @@ _MAX_WAIT_S = 20
 
 
 class _Verify(msgspec.Struct, forbid_unknown_fields=True):
-    pass
+    rebuild: bool = False
 
 
 async def begin_verify(control: ControlApp, request: Request, who: Principal) -> Response:
     """Begin to prove that nothing is lost; the task's answer is the proof."""
-    await read_json(request, _Verify)
+    wanted = await read_json(request, _Verify)
     who.require_every_project("a proof tells of")
-    return JSONResponse(control.tasks.begin("verify", partial(verify, control)).json(), status_code=202)
+    work = partial(verify, control, with_rebuild=wanted.rebuild)
+    return JSONResponse(control.tasks.begin("verify", work).json(), status_code=202)
 
 
 class _Backup(msgspec.Struct, forbid_unknown_fields=True):
@@ -63,7 +64,9 @@ ROUTES: tuple[ControlRoute, ...] = (
         body={
             "type": "object",
             "additionalProperties": False,
-            "properties": {},
+            "properties": {
+                "rebuild": {"type": "boolean", "description": "also make the log anew and compare column by column"}
+            },
         },
         errors=(400, 409),
     ),

@@ -6,6 +6,7 @@ from typing import Any
 from headgate.control.account import Accounts, SpoolAccount, accounts_while_paused
 from headgate.control.ingest import BATCH_BYTES, BATCH_RECORDS
 from headgate.control.registry_check import object_faults
+from headgate.control.remake import remake
 from headgate.control.state import ControlApp
 from headgate.control.tally import Tally, add_to, tallies_of
 from headgate.core import spans
@@ -20,12 +21,19 @@ _MAX_FAULTS = 100
 _COUNTS = ("started", "recorded", "interrupted", "in_flight", "dropped", "twice", "rows", "damaged_bytes")
 
 
-def verify(control: ControlApp) -> dict[str, Any]:
-    """Blocking: `{proven, faults, notes, totals, spools, ...}`; nothing is stored or sealed meanwhile."""
+def verify(control: ControlApp, *, with_rebuild: bool = False) -> dict[str, Any]:
+    """Blocking: `{proven, faults, notes, totals, spools, rebuild}`; nothing is stored or sealed meanwhile.
+
+    ``with_rebuild`` makes the log anew first, and proves the one that is in use afterwards.
+    """
+    remade = remake(control) if with_rebuild else None
     log, ingest = control.log, control.ingest
+    while ingest.guarded_step():
+        pass
     with log.upkeep, ingest.paused() as pending:
         found = accounts_while_paused(log, pending, with_rows=True)
         faults = [
+            *(f"Made anew: {text}" for text in (remade or {}).get("differences", ())),
             *(fault for account in found.spools for fault in _account_faults(account)),
             *_row_faults(found),
             *_spool_faults(control, found),
@@ -47,6 +55,7 @@ def verify(control: ControlApp) -> dict[str, Any]:
             "sealed_rows": sum(file.rows for file in files),
         },
         "spools": [spool_json(account) for account in found.spools],
+        "rebuild": remade,
     }
 
 

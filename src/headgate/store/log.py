@@ -15,8 +15,8 @@ from headgate.core.ids import now_us, utc
 from headgate.store.archive import Archive
 from headgate.store.columns import SMALL_TABLES, TableName, definitions
 from headgate.store.connection import RowsRefused, SharedConnection
-from headgate.store.database import open_database
-from headgate.store.files import remove_leftovers, sealed_files
+from headgate.store.database import DATABASE_NAME, open_database
+from headgate.store.files import remove_leftovers, sealed_files, sync_directory
 from headgate.store.rewrite import copy_log, rewrite
 from headgate.store.rows import INSERT_EXCHANGES, RequestRow, arrow_table
 from headgate.store.small_tables import expire_small_tables, insert_small, oldest_id
@@ -344,6 +344,21 @@ class Log:
     def rewrite(self) -> None:
         """Copy the live rows into a fresh file and swap it in, so that no removed text is left in the old one."""
         rewrite(self._shared, self.home, self.bodies_before)
+        self.load_state()
+
+    def replace_by(self, fresh: Path, *, keep_as: Path | None = None) -> None:
+        """Put the closed log file ``fresh`` in this one's place, which is kept where a name is given."""
+        with self._shared.exclusive():
+            current = self.home / DATABASE_NAME
+            wal = current.with_name(current.name + ".wal")
+            if keep_as is not None:
+                current.rename(keep_as)
+                if wal.exists():
+                    wal.rename(keep_as.with_name(keep_as.name + ".wal"))
+            elif wal.exists():
+                raise Unavailable("The log could not be closed cleanly.", hint="Try again.")
+            fresh.rename(current)
+            sync_directory(self.home)
         self.load_state()
 
     def copy_to(self, target: Path) -> None:

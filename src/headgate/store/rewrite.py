@@ -21,7 +21,7 @@ from headgate.store.database import DATABASE_NAME, configuration, migrate
 from headgate.store.files import sync_directory
 from headgate.store.table import first_row
 
-_LONG_AGO = datetime(1970, 1, 1)  # noqa: DTZ001
+LONG_AGO = datetime(1970, 1, 1)  # noqa: DTZ001
 _CHUNK_ROWS = 100_000
 _STATE_TABLES = ("marks", "sealed_segments", "file_changes", "deletions", "rewrites", "expiries", "tallies", "removals")
 
@@ -75,7 +75,7 @@ def _copy_rows(
     shared: SharedConnection, target: duckdb.DuckDBPyConnection, after: int, bodies_before: datetime | None
 ) -> int:
     """Copy rows with a seq above ``after`` in steps; returns the highest seq copied."""
-    select = ", ".join(_kept(column) for column in EXCHANGE_COLUMNS)
+    select = ", ".join(kept(column) for column in EXCHANGE_COLUMNS)
     while True:
         with shared.reading(30.0) as cursor:
             last = first_row(
@@ -87,13 +87,14 @@ def _copy_rows(
                 return after
             source = cursor.sql(
                 f"SELECT {select} FROM exchanges WHERE seq > $after AND seq <= $last ORDER BY seq",
-                params={"before": bodies_before or _LONG_AGO, "after": after, "last": last[0]},
+                params={"before": bodies_before or LONG_AGO, "after": after, "last": last[0]},
             )
             _load(target, "exchanges", source, EXCHANGE_COLUMNS)
         after = last[0]
 
 
-def _kept(column: Column) -> str:
+def kept(column: Column) -> str:
+    """A column as it is kept: content and capture of rows before the parameter ``$before`` have expired."""
     if column.is_content:
         return f"CASE WHEN started_at < $before THEN NULL ELSE {column.name} END AS {column.name}"
     if column.name == "capture":
