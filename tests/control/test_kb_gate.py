@@ -10,7 +10,7 @@ import pytest
 from headgate.core.settings import Protect
 from headgate.registry import prompts
 from support.control_settings import OPENAI_SETTINGS
-from support.kb_bench import ASK, QUESTIONS, KbBench
+from support.kb_bench import ASK, QUESTIONS, SUITE, KbBench
 from support.pushed_prompts import push_prompt
 
 Serve = Callable[..., Any]
@@ -203,3 +203,13 @@ def test_a_release_that_lacks_one_receipt_moves_nothing(bench: KbBench) -> None:
     refused = bench.post("/api/kb/handbook/release", {**release, "step": "move"}, 403)
     aliases = [bench.served.get(f"/api/{path}")["aliases"]["production"] for path in ("prompts/ask", "kb/handbook")]
     assert aliases == [1, 1], refused
+
+
+def test_a_suite_about_another_knowledge_base_is_not_run(bench: KbBench) -> None:
+    text = SUITE.replace("target: ask", "target: {prompt: ask, kb: manual}")
+    bench.suite = bench.post("/api/evals/suites", {"file": "evals/answers.yaml", "text": text})["sha256"]
+    said = bench.start(status=400)["error"]
+    assert said["code"] == "kb_conflict" and "about manual; ask@1 reads from handbook" in said["message"]
+    text = SUITE.replace("target: ask", "target: {prompt: ask, kb: handbook@2}")
+    refused = bench.post("/api/evals/suites", {"file": "evals/answers.yaml", "text": text}, 400)
+    assert "evals/answers.yaml:2" in refused["error"]["message"] and "--kb" in refused["error"]["message"]

@@ -8,7 +8,7 @@ from typing import Any
 from headgate.control.access import Principal
 from headgate.control.eval_shapes import StartRun
 from headgate.control.publish import name_of
-from headgate.control.run_knowledge import NOTHING, Read, judge_reads, read_instead, reads_of
+from headgate.control.run_knowledge import NOTHING, Read, check_reads, judge_reads, read_instead, reads_of
 from headgate.control.state import ControlApp
 from headgate.core.errors import MalformedRequest, NotFound
 from headgate.core.ids import now_us, uuid7
@@ -56,6 +56,7 @@ def start(control: ControlApp, who: Principal, wanted: StartRun) -> tuple[Run, b
     kept = suites.get(registry, wanted.suite_sha256)
     suite = load_suite(kept.text, kept.file)
     version = _version(registry, suite.target.prompt, wanted.prompt)
+    check_reads(version, suite.target.kb)
     kb = read_instead(registry, control.settings, version, wanted.kb)
     stored = datasets.get(registry, suite.dataset.name, suite.dataset.version)
     dataset = _rows(control, stored).split(suite.dataset.split)

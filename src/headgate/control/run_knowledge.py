@@ -46,6 +46,17 @@ def pin_of(version: PromptVersion) -> Read:
     return reference.name, reference.number
 
 
+def check_reads(version: PromptVersion, kb: str | None) -> None:
+    """Raises MalformedRequest when a suite is about another knowledge base than the prompt reads from."""
+    name, _ = pin_of(version)
+    if kb is not None and name != kb:
+        raise MalformedRequest(
+            f"The suite is about {kb}; {version.name}@{version.number} reads from {name or 'no knowledge base'}.",
+            code="kb_conflict",
+            hint="Change target.kb in the suite, or name a version that reads from it.",
+        )
+
+
 def read_instead(registry: Database, settings: Settings, version: PromptVersion, wanted: str | None) -> KbRead | None:
     """What a run reads instead of the pin of its prompt: `handbook@4`, or a number or alias of the prompt's own
     knowledge base. None when nothing is wanted, or the pinned version itself. Raises NotFound, MalformedRequest.
