@@ -139,6 +139,7 @@ def shop(new_server: Callable[..., RunningServer], demo: DemoUpstream) -> Shop:
     return made
 
 
+@pytest.mark.slow
 def test_a_knowledge_base_is_judged_released_with_its_prompt_and_rolled_back(shop: Shop) -> None:
     assert shop.json("kb", "push", "goods", "kb/goods")[1]["version"]["ref"] == "goods@1"
     assert shop.run("prompt", "push")[0] == 0
