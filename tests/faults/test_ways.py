@@ -234,9 +234,8 @@ def test_the_doctor_finds_a_way_that_is_open_and_says_nothing_of_a_plain_one(
     with socket.create_server(("127.0.0.1", 0)) as listener:
         one = far(f"http://127.0.0.1:{listener.getsockname()[1]}/v1")
         assert findings_of(one) == []
-        ca, cert = str(authority.certificate), str(certificate)
-        far_one = replace(one, proxy=proxy.url, ca_file=ca, client_cert_file=cert, client_key_file=str(key))
-        ((level, what),) = findings_of(far_one)
+        known = replace(one, client_cert_file=str(certificate), client_key_file=str(key))
+        ((level, what),) = findings_of(replace(known, proxy=proxy.url, ca_file=str(authority.certificate)))
     assert (level, proxy.url in what, str(authority.certificate) in what, str(certificate) in what) == (
         "ok",
         *[True] * 3,

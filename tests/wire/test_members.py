@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from headgate.wire.members import MemberScan
@@ -45,7 +45,7 @@ def written(members: list[tuple[str, Any]], space: str, *, escapes: bool) -> byt
     return f"{space}{{{space}{inner}{space}}}{space}".encode()
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     members=st.lists(st.tuples(NAMES, VALUES), max_size=5),
     space=st.sampled_from(["", " ", "\n\t "]),

@@ -11,7 +11,7 @@ from headgate.spool.reader import SpoolReader, spools
 
 PATH = "/internal/objects/{object_id}"
 """On the control process's own socket only: no worker relays this path."""
-_ENDPOINTS = ("openai.responses", "other")
+_ENDPOINTS = ("openai.responses", "openai.chat", "other")
 _BATCH_RECORDS = 5_000
 _BATCH_BYTES = 64 << 20
 _MOST_BATCHES = 20
