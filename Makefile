@@ -20,7 +20,7 @@ install = $(UV) pip install --quiet --python $(BIN)/python $(1) || $(pip_install
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test test-all check format docs wheel bench conformance locks clean
+.PHONY: help serve test test-all check format docs wheel reliability bench conformance locks clean
 
 help:  ## What can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -50,6 +50,9 @@ docs: $(VENV)/.dev  ## Write docs/reference from the code
 
 wheel: $(VENV)/.dev  ## Build the wheel into dist/
 	$(BIN)/python -m hatchling build -t wheel
+
+reliability: $(VENV)/.dev  ## Kill, fill, cut and overload running servers; print what was lost: see docs/reliability.md
+	PYTHONPATH=tests $(BIN)/python -m faults.reliability $(RELIABILITY)
 
 bench: $(VENV)/.dev  ## Measure Headgate beside direct calls and other gateways
 	$(BIN)/python benchmarks/run.py

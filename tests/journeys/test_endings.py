@@ -8,7 +8,8 @@ from collections.abc import Callable
 import pytest
 
 from support.client import call, read_answer, request_bytes
-from support.load import CountingUpstream, Load, assert_nothing_is_lost
+from support.judge import assert_nothing_is_lost
+from support.load import CountingUpstream, Load
 from support.server import RunningServer, eventually, is_running, run_cli
 from support.upstream import ScriptedUpstream
 

@@ -6,13 +6,12 @@ from collections.abc import Callable
 from itertools import cycle, islice
 from typing import Any
 
-import pytest
-
-from support.load import CountingUpstream, Load, assert_nothing_is_lost
+from faults.reliability import VICTIMS
+from support.judge import assert_nothing_is_lost
+from support.load import CountingUpstream, Load
 from support.server import RunningServer, eventually, is_running
 
 NewServer = Callable[..., RunningServer]
-VICTIMS = ("worker", "control", "worker", "tree", "worker", "control", "tree")
 
 
 def kill_again_and_again(server: RunningServer, load: Load, kills: int) -> int:
@@ -62,11 +61,6 @@ def test_twenty_kills_under_load_lose_nothing_and_store_nothing_twice(
     new_server: NewServer, counting_upstream: CountingUpstream
 ) -> None:
     kill_story(new_server, counting_upstream, 20)
-
-
-@pytest.mark.slow
-def test_a_hundred_and_fifty_kills_lose_nothing(new_server: NewServer, counting_upstream: CountingUpstream) -> None:
-    kill_story(new_server, counting_upstream, 150)
 
 
 def test_a_killed_supervisor_takes_its_children_along_and_the_next_server_continues(

@@ -208,6 +208,25 @@ def test_with_group_durability_callbacks_come_on_the_event_loop_after_the_disk_h
     assert asyncio.run(scenario()) == [(number, threading.get_ident()) for number in range(50)]
 
 
+def test_the_age_of_what_no_sync_covers_is_known(tmp_path: Path) -> None:
+    async def scenario(durability: Durability) -> tuple[float, float, float]:
+        writer = SpoolWriter(tmp_path, worker=0, durability=durability)
+        before = writer.unsynced_s()
+        writer.append_final(final("r"), b"", b"", [])
+        held_up = writer.unsynced_s()
+        called = asyncio.Event()
+        writer.when_durable(called.set)
+        await asyncio.wait_for(called.wait(), 10)
+        after, syncs = writer.unsynced_s(), writer.counters.syncs
+        writer.close()
+        assert syncs == (1 if durability == "group" else 0)
+        return before, held_up, after
+
+    assert asyncio.run(scenario("group"))[::2] == (0.0, 0.0)
+    before, held_up, after = asyncio.run(scenario("page"))
+    assert before == 0.0 < held_up <= after
+
+
 def test_close_calls_back_those_who_still_wait(tmp_path: Path) -> None:
     async def scenario() -> None:
         writer = SpoolWriter(tmp_path, worker=0, durability="group")

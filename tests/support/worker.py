@@ -6,7 +6,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from headgate.core.home import Home
@@ -21,7 +21,14 @@ from headgate.spool.record import FinalRecord, StartRecord
 class WorkerProcess:
     """Starts `headgate.gateway.main` on a loopback port."""
 
-    def __init__(self, path: Path, settings: Settings, keys: Mapping[str, KeyEntry] | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        settings: Settings,
+        keys: Mapping[str, KeyEntry] | None = None,
+        program: Sequence[str] = ("-m", "headgate.gateway.main"),
+    ) -> None:
+        self._program = program
         self.home = Home(path / "home")
         self.home.prepare()
         self.publish(settings, keys)
@@ -34,7 +41,7 @@ class WorkerProcess:
         reader, writer = os.pipe()
         process = subprocess.Popen(
             [
-                *(sys.executable, "-m", "headgate.gateway.main", "--home", str(self.home.path), "--number", "0"),
+                *(sys.executable, *self._program, "--home", str(self.home.path), "--number", "0"),
                 *("--fd", str(self._listener.fileno()), "--ready-fd", str(writer)),
             ],
             pass_fds=(self._listener.fileno(), writer),

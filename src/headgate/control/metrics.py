@@ -12,9 +12,14 @@ from headgate.core.ids import now_us
 
 MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _GAUGES = frozenset({"in_flight", "open_connections"})
-_NOT_SUMMED = frozenset({"generation"})
+_NOT_SUMMED = frozenset({"generation", "unsynced_ms"})
 _HELP = {
     "started": "Requests whose upstream call was begun.",
+    "refused_overloaded": "Requests refused because a worker served as many as it may.",
+    "refused_disk_full": "Requests refused, and not recorded, because there was no room for their record.",
+    "shed": "Of the recorded: without their bodies, for lack of room.",
+    "syncs": "Syncs of records to the disk, by durability interval and group.",
+    "sync_failures": "Syncs that failed: what they held may not survive a power cut.",
     "recorded": "Requests recorded in the spool.",
     "dropped": "Records that could not be kept.",
     "in_flight": "Requests being served now.",
@@ -40,6 +45,10 @@ def metrics_text(control: ControlApp) -> str:
         clean = _NOT_A_NAME.sub("_", name.lower())
         kind = "gauge" if name in _GAUGES else "counter"
         page.add(f"headgate_{clean}" + ("" if kind == "gauge" else "_total"), kind, _HELP.get(name, ""), {}, value)
+    unsynced_s = max((values.get("unsynced_ms", 0) for values in counters.values()), default=0) / 1000
+    page.add(
+        "headgate_unsynced_seconds", "gauge", "Age of the oldest record that no sync of ours covers.", {}, unsynced_s
+    )
     page.add("headgate_workers", "gauge", "Workers whose counters are counted here.", {}, len(counters))
     health = health_of(control)
     page.add("headgate_store_up", "gauge", "1: the log answers.", {}, int(health.status != "down"))

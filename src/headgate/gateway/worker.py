@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 _SPOOLED = ("started", "recorded", "dropped", "dropped_starts", "shed", "syncs", "sync_failures")
 _REFUSED = ("refused_overloaded", "refused_disk_full")
 _TOTALS = (*_SPOOLED, *_REFUSED, *(f"outcome_{outcome}" for outcome in get_args(Outcome)))
-_GAUGES = ("in_flight", "open_connections", "generation")
+_GAUGES = ("in_flight", "open_connections", "unsynced_ms", "generation")
 _PLANS_LIMIT = 4096
 _HOSTS_LIMIT = 64
 _SWEEP_S = 0.25
@@ -302,6 +302,7 @@ class Worker:
             value = getattr(spooled, name)
             self.counters.add(name, value - self._told[name])
             self._told[name] = value
+        self.counters.set("unsynced_ms", round(self.spool.unsynced_s() * 1000))
         self.counters.set("in_flight", len(self._waiting))
         self.counters.set("open_connections", self.open_connections())
 
@@ -318,6 +319,7 @@ class Worker:
         if self._runners is not None:
             self._runners.close()
         self.spool.close()
+        self.counters.set("unsynced_ms", 0)
 
 
 def _known_hosts(settings: Settings) -> frozenset[str]:

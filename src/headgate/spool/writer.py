@@ -102,7 +102,7 @@ class SpoolWriter:
         self._given_up: list[MappedSegment] = []
         self._waiting: list[tuple[asyncio.AbstractEventLoop, Callable[[], None]]] = []
         self._closed = self._is_ending = False
-        self._synced_at_s = monotonic_s()
+        self._synced_at_s = self._clean_at_s = monotonic_s()
         self._segment = self._prepare(self._segment_bytes)
         self._writable = self._segment is not None
         self._threads = (
@@ -155,6 +155,17 @@ class SpoolWriter:
         if body_bytes > 0 and self._append_bare(record, length):
             return True
         return self._drop(record.sequence, length)
+
+    def unsynced_s(self) -> float:
+        """How old the oldest record may be that no sync has put on the disk, in seconds; 0: there is none.
+
+        Exact to the time between two calls. In `page` durability the kernel writes records by itself as well.
+        """
+        now_s, segment = monotonic_s(), self._segment
+        if segment is None or not segment.is_dirty:
+            self._clean_at_s = now_s
+            return 0.0
+        return now_s - max(self._clean_at_s, self._synced_at_s)
 
     def when_durable(self, callback: Callable[[], None]) -> None:
         """Call back when everything appended so far is as durable as the setting promises.

@@ -1,0 +1,231 @@
+"""The fault harness: `make reliability` injects faults into running servers and prints what was lost and duplicated.
+
+Each phase has an upstream that counts what it saw, clients that count what was acknowledged, and a judge that compares
+both with the log. The tests run the phases with few faults; this program runs them with many.
+"""
+
+import argparse
+import os
+import random
+import resource
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from functools import partial
+from itertools import cycle, islice
+from pathlib import Path
+
+from faults.table import HEAD, Line
+from faults.worker_phases import overload, power_cuts
+from support.fault_proxy import FaultProxy
+from support.judge import Judgement, judge
+from support.load import CountingUpstream, Load
+from support.server import RunningServer, eventually
+
+VICTIMS = ("worker", "control", "worker", "tree", "worker", "control", "tree")
+_DEADLINES = "timeout = {connect_s = 2, first_byte_s = 2, between_bytes_s = 1}\n"
+
+
+@dataclass
+class Bench:
+    """One server under load in front of a counting upstream."""
+
+    server: RunningServer
+    upstream: CountingUpstream
+    load: Load
+
+    def line(self, fault: str, injected: int, recovery_s: Sequence[float], *, dropped: int = 0) -> Line:
+        """Stop the load and judge."""
+        self.load.stop()
+        found = judge(self.server, self.load, self.upstream, dropped=dropped)
+        return line_of(fault, injected, found, recovery_s, dropped=dropped)
+
+
+def line_of(fault: str, injected: int, found: Judgement, recovery_s: Sequence[float], *, dropped: int = 0) -> Line:
+    """A judgement as a line of the table; drops that were counted are not lost silently, and are said."""
+    return Line(
+        fault=fault,
+        injected=injected,
+        requests=found.sent,
+        acknowledged=found.acknowledged,
+        lost=len(found.lost) - dropped,
+        duplicated=found.duplicated,
+        wrong=len(found.wrong),
+        recovery_s=tuple(recovery_s),
+        note=f"{dropped} counted drops" if dropped else "",
+    )
+
+
+def bench(stack: ExitStack, directory: Path, *, arguments: Sequence[str] = ()) -> Bench:
+    """A running server and its load, closed with ``stack``."""
+    upstream = stack.enter_context(closing(CountingUpstream()))
+    server = RunningServer(directory, upstream.config(), arguments=arguments)
+    stack.enter_context(closing(server))
+    server.start()
+    load = Load(server.port).start()
+    stack.callback(load.stop)
+    return Bench(server=server, upstream=upstream, load=load)
+
+
+def kills(directory: Path, count: int, seed: int) -> Line:
+    """kill -9 of a worker, the control process or the whole tree, at random moments; once without DuckDB's WAL."""
+    moment = random.Random(seed)
+    with ExitStack() as stack:
+        on = bench(stack, directory, arguments=["--workers", "2"])
+        recovery_s: list[float] = []
+        for number, victim in enumerate(islice(cycle(VICTIMS), count)):
+            on.load.await_more(5, within_s=60)
+            time.sleep(moment.uniform(0, 0.1))
+            recovery_s.append(_kill_and_recover(on, victim, moment, delete_wal=number == 3))
+        on.load.await_more(20)
+        return on.line("kill -9 of worker, control, tree", count, recovery_s)
+
+
+def _kill_and_recover(on: Bench, victim: str, moment: random.Random, *, delete_wal: bool) -> float:
+    """Seconds from the kill until the process is there again and a call that began after it was answered."""
+    server = on.server
+    began_s = time.monotonic()
+    if victim == "tree":
+        server.kill_all()
+        if delete_wal:
+            (server.home / "requests.duckdb.wal").unlink(missing_ok=True)
+        server.start()
+        on.load.await_more(on.load.clients, within_s=60)
+        return time.monotonic() - began_s
+    killed = server.kill(victim, moment.randrange(2) if victim == "worker" else 0)
+    wanted = 2 if victim == "worker" else 1
+    eventually(
+        lambda: len(pids := server.pids(victim)) == wanted and killed not in pids, within_s=30, what=f"a new {victim}"
+    )
+    on.load.await_more(on.load.clients, within_s=60)
+    return time.monotonic() - began_s
+
+
+def network(directory: Path, count: int, seed: int, *, sides: Sequence[str] = ("upstream", "client")) -> Line:
+    """Answers that are reset, cut short, stalled, delayed and split on their way: from the upstream, to the client."""
+    with ExitStack() as stack:
+        upstream = stack.enter_context(closing(CountingUpstream()))
+        port, proxies = upstream.port, []
+        if "upstream" in sides:
+            proxies.append(stack.enter_context(closing(FaultProxy(port, seed=seed))))
+            port = proxies[-1].port
+        server = RunningServer(directory, upstream.config(port=port, more=_DEADLINES))
+        stack.enter_context(closing(server))
+        server.start()
+        port = server.port
+        if "client" in sides:
+            proxies.append(stack.enter_context(closing(FaultProxy(port, seed=seed))))
+            port = proxies[-1].port
+        on = Bench(server=server, upstream=upstream, load=Load(port, patience_s=2).start())
+        stack.callback(on.load.stop)
+        for proxy in proxies:
+            eventually(partial(_has_injected, proxy, count), within_s=count * 2 + 30, what=f"{count} faults")
+        injected = sum(proxy.injected.total() for proxy in proxies)
+        return on.line(f"{' and '.join(sides)}: reset, cut, stall, delay, split", injected, ())
+
+
+def _has_injected(proxy: FaultProxy, count: int) -> bool:
+    return proxy.injected.total() >= count
+
+
+def disk_full(directory: Path, count: int, seed: int) -> Line:
+    """No segment can be made: a worker starts on a full disk, its siblings go on, and there is room again."""
+    with ExitStack() as stack:
+        on = bench(stack, directory)
+        recovery_s: list[float] = []
+        for _ in range(count):
+            on.load.await_more(10)
+            _limit_files(on.server, 1 << 16)
+            on.server.kill("worker")  # the next one inherits the limit from the supervisor: it starts without room
+            on.load.await_more(30, within_s=60)
+            began_s = time.monotonic()
+            _limit_files(on.server, resource.RLIM_INFINITY)
+            eventually(lambda: on.server.ask("/readyz")[0] == 200, within_s=10, what="logging again")
+            recovery_s.append(time.monotonic() - began_s)
+        on.load.await_more(10)
+        on.load.stop()
+        return on.line("disk full, policy serve", count, recovery_s, dropped=_dropped(on.server))
+
+
+def _dropped(server: RunningServer) -> int:
+    """What the workers counted as dropped; they tell it four times a second."""
+    counts: list[int] = []
+    while len(counts) < 3 or len({*counts[-3:]}) > 1:
+        counts.append(int(server.api("/api/status")["counters"]["dropped"]))
+        time.sleep(0.3)
+    return counts[-1]
+
+
+def _limit_files(server: RunningServer, most_bytes: int) -> None:
+    assert server.process is not None
+    for pid in (server.process.pid, *server.pids("worker")):
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, (most_bytes, resource.RLIM_INFINITY))
+
+
+def control_stopped(directory: Path, seconds: int, seed: int) -> Line:
+    """The control process is stopped (SIGSTOP) under load; recovery is until everything is stored."""
+    with ExitStack() as stack:
+        on = bench(stack, directory)
+        on.load.await_more(20)
+        (control,) = on.server.pids("control")
+        (worker,) = on.server.pids("worker")
+        before = _resident_bytes(worker)
+        os.kill(control, signal.SIGSTOP)
+        try:
+            time.sleep(seconds)
+        finally:
+            os.kill(control, signal.SIGCONT)
+        grown_mb = (_resident_bytes(worker) - before) / 1e6
+        on.load.stop()
+        wanted, began_s = len(on.load.acknowledged), time.monotonic()
+        eventually(lambda: _stored(on.server) >= wanted, within_s=120, what="everything is stored")
+        found = on.line("control process stopped", 1, [time.monotonic() - began_s])
+        return found.with_note(f"{seconds} s; worker grew by {grown_mb:.1f} MB")
+
+
+def _resident_bytes(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * resource.getpagesize()
+
+
+def _stored(server: RunningServer) -> int:
+    return int(server.api("/api/requests", {"limit": 1})["total"]["requests"])
+
+
+Phase = Callable[[Path, int, int], Line]
+# name: (phase, faults in `make reliability` at 200 kills)
+PHASES: dict[str, tuple[Phase, float]] = {
+    "kills": (kills, 1.0),
+    "upstream": (partial(network, sides=("upstream",)), 1.0),
+    "client": (partial(network, sides=("client",)), 1.0),
+    "disk": (disk_full, 0.025),
+    "control": (control_stopped, 0.15),
+    "power": (power_cuts, 0.1),
+    "overload": (overload, 0.05),
+}
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the phases, print the table; 1 when anything was lost, duplicated or wrong."""
+    parser = argparse.ArgumentParser(prog="make reliability")
+    parser.add_argument("--kills", type=int, default=200, help="the other faults are in proportion (default 200)")
+    parser.add_argument("--seed", type=int, default=None, help="for the same moments again")
+    parser.add_argument("--only", choices=sorted(PHASES), action="append", help="these phases only")
+    options = parser.parse_args(arguments)
+    seed = random.randrange(1 << 32) if options.seed is None else options.seed
+    print(f"seed {seed}\n\n{HEAD}", flush=True)
+    is_sound = True
+    for name, (phase, share) in PHASES.items():
+        if options.only is None or name in options.only:
+            with tempfile.TemporaryDirectory(prefix="headgate-faults-") as directory:
+                line = phase(Path(directory), max(1, round(options.kills * share)), seed)
+            is_sound = is_sound and line.is_sound
+            print(line, flush=True)
+    return 0 if is_sound else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
