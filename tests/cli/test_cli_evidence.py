@@ -165,6 +165,20 @@ def test_two_runs_or_files_are_compared_as_a_page(say: Say, house: House, tmp_pa
     assert found["scorers"][0]["difference"] == pytest.approx(-1 / 3)
 
 
+def test_one_system_of_imported_results_is_reported_against_another(say: Say) -> None:
+    lines = [
+        {"run": "p", "item": f"i{n}", "repeat": 0, "system": system, "scorer": "x", "value": value, "status": "ok"}
+        for system, value in (("gpt-a", 0.5), ("gpt-b", 0.75))
+        for n in range(4)
+    ]
+    Path("p.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    run = json.loads(say("eval", "import", "p.jsonl", "--json")[1])["runs"][0]["run"]
+    code, _, words = say("eval", "report", run)
+    assert code == 2 and "2 systems: gpt-a, gpt-b" in words
+    report = json.loads(say("eval", "report", f"{run}:gpt-b", "--against", f"{run}:gpt-a", "--json")[1])
+    assert (report["candidate"]["ref"], report["baseline"]["ref"], report["wins"]) == ("gpt-b", "gpt-a", 4)
+
+
 def test_scores_are_pushed_for_one_request_or_from_a_file(say: Say, house: House) -> None:
     request = house.served.record(answer="Within 30 days.")
     code, told, _ = say("score", "push", "--request", request, "--name", "thumbs", "--value", "1", "--comment", "kind")

@@ -210,6 +210,29 @@ def test_a_judges_request_leads_to_the_run_and_the_answer_it_was_asked_about(sto
         assert not [one for one in checked(story.page(f"/ui/requests/{stray}")).links if one.startswith("/ui/runs/")]
 
 
+def test_imported_results_of_several_systems_are_shown_one_by_one_or_against_each_other(serve: Serve) -> None:
+    served = serve()
+    lines = [
+        {"run": "p", "item": f"i{n}", "repeat": 0, "system": system, "scorer": "x", "value": n / 9, "status": "ok"}
+        for system in ("gpt-a", "gpt-b", HOSTILE)
+        for n in range(9)
+    ]
+    body = "\n".join(map(json.dumps, lines)).encode()
+    (made,) = served.send("/api/evals/import?file=a.jsonl", body, "application/x-ndjson").json()["runs"]
+
+    def shown(query: str = "") -> str:
+        answer = served.ask("GET", f"/ui/runs/{made['run']}{query}")
+        assert answer.status_code == 200, answer.text
+        return re.sub(r"\s+", " ", checked(answer.text).text)
+
+    assert "These results hold 3 systems." in shown() and HOSTILE in shown()
+    assert "gpt-b against gpt-a" in shown("?system=gpt-b&against_system=gpt-a")
+    assert "gpt-b, 9 cases" in shown("?system=gpt-b")
+    assert served.ask("GET", f"/ui/runs/{made['run']}?system=gpt-c").status_code == 400
+    report = served.get(f"/api/evals/runs/{made['run']}/report?system=gpt-b&against_system=gpt-a")
+    assert (report["candidate"]["ref"], report["baseline"]["ref"], report["ties"]) == ("gpt-b", "gpt-a", 9)
+
+
 def test_hostile_text_of_a_run_stays_text(serve: Serve) -> None:
     served = serve()
     lines = [

@@ -17,8 +17,10 @@ _FORMATS = {".html": "html", ".json": "json", ".xml": "junit", ".md": "markdown"
 
 
 @click.command("report")
-@click.argument("run_id", metavar="RUN")
-@click.option("--against", metavar="RUN", help="The run it is compared with.  [default: that of its last gate]")
+@click.argument("run_id", metavar="RUN[:SYSTEM]")
+@click.option(
+    "--against", metavar="RUN[:SYSTEM]", help="The run it is compared with.  [default: that of its last gate]"
+)
 @click.option(
     "--format",
     "kind",
@@ -40,7 +42,8 @@ def report(
 ) -> None:
     """Show a run, compared with another where there is one. HTML is one file that loads nothing from elsewhere.
 
-    RUN is the id that headgate eval run and gate print, or last, the newest run.
+    RUN is the id that headgate eval run and gate print, or last, the newest run. Imported results may hold several
+    systems: name the one that is meant, RUN:SYSTEM.
 
     \b
     Examples:
@@ -55,7 +58,13 @@ def report(
     if as_json and wanted != "json":
         raise click.UsageError(f"--json prints JSON; leave --format {kind} out.")
     with connect(home) as client:
-        model = read_report(b"".join(client.run_report(run_named(client, run_id), against)))
+        run, _, system = run_id.partition(":")
+        other, _, other_system = (against or "").partition(":")
+        against_run = run_named(client, other) if other else None
+        found = client.run_report(
+            run_named(client, run), against_run, system=system or None, against_system=other_system or None
+        )
+        model = read_report(b"".join(found))
     deliver(model, wanted, target, is_opened)
 
 

@@ -115,9 +115,15 @@ class EvaluationCalls(Wire):
         """The results of a run in the neutral form, JSON Lines; the same run gives the same bytes."""
         return self._stream(f"/api/evals/runs/{_name(run)}/results")
 
-    def run_report(self, run: str, against: str | None = None) -> Iterator[bytes]:
-        """The report of a run as JSON, compared with another run; the same runs give the same bytes."""
-        return self._stream(f"/api/evals/runs/{_name(run)}/report", given(against=against))
+    def run_report(
+        self, run: str, against: str | None = None, *, system: str | None = None, against_system: str | None = None
+    ) -> Iterator[bytes]:
+        """The report of a run as JSON, compared with another run; the same runs give the same bytes.
+
+        The systems are named where a run holds several.
+        """
+        asked = given(against=against, system=system, against_system=against_system)
+        return self._stream(f"/api/evals/runs/{_name(run)}/report", asked)
 
     def run_cells(self, run: str, *, after: int = 0, limit: int = 200) -> dict[str, Any]:
         """Cells of a run in order: ``cells`` (item, repeat, request_id, output, scores with reasons), ``next``."""

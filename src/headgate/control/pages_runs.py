@@ -15,7 +15,7 @@ from headgate.control.access import Principal
 from headgate.control.filters import moment_us, single_values, whole_number
 from headgate.control.html import page
 from headgate.control.routes import ControlRoute
-from headgate.control.run_reports import report_of
+from headgate.control.run_reports import Wanted, report_of
 from headgate.control.state import ControlApp
 from headgate.control.words import dollars
 from headgate.core.errors import MalformedRequest
@@ -106,7 +106,9 @@ def _wanted(values: Mapping[str, str]) -> RunFilter:
 
 async def run_page(control: ControlApp, request: Request, who: Principal) -> Response:
     """One run: what it came to, against another where there is one; while it is not finished, how far it is."""
-    values = single_values(request.query_params.multi_items(), ["against", "decision", "watch"])
+    values = single_values(
+        request.query_params.multi_items(), ["against", "decision", "system", "against_system", "watch"]
+    )
     run = await control.read(runs.get, control.publisher.registry, request.path_params["run"])
     if run.finished_at_us is None:
         return await control.read(_run_page, control, who, run, values)
@@ -115,7 +117,8 @@ async def run_page(control: ControlApp, request: Request, who: Principal) -> Res
 
 
 def _run_page(control: ControlApp, who: Principal, run: Run, values: Mapping[str, str]) -> Response:
-    is_watched = "watch" in values and run.finished_at_us is None
+    values = dict(values)
+    is_watched = values.pop("watch", None) is not None and run.finished_at_us is None
     progress = None if run.kind != "eval" or run.status == "complete" else _so_far(control, run, who)
     view, say = (None, None) if run.finished_at_us is None else _view(control, who, run, values)
     return page(
@@ -126,6 +129,7 @@ def _run_page(control: ControlApp, who: Principal, run: Run, values: Mapping[str
         run=run,
         view=view,
         say=say,
+        systems=systems_of(run),
         against=None if view is None or view.report.baseline is None else view.report.baseline.run,
         progress=progress,
         watch_s=_WATCH_S if is_watched else None,
@@ -146,12 +150,24 @@ def _view(control: ControlApp, who: Principal, run: Run, values: Mapping[str, st
     """The report prepared for its templates, and how they put figures into words."""
     from headgate.evals.report.html_page import WORDS, view
 
-    report = report_of(control, run.id, values.get("against"), who.sees_project, decision_id=values.get("decision"))
+    report = report_of(control, run.id, who.sees_project, Wanted(**{"system": _usual_system(run, values), **values}))
     refs = {} if run.kind == "import" else {run.system: _prompt_address(run.system)}
     if report.baseline is not None:
         other = runs.get(control.publisher.registry, report.baseline.run)
         refs |= {} if other.kind == "import" else {other.system: _prompt_address(other.system)}
     return view(report, has_pages=True, refs={ref: at for ref, at in refs.items() if at is not None}), WORDS
+
+
+def _usual_system(run: Run, values: Mapping[str, str]) -> str | None:
+    """The system that is shown of imported results that hold several; None where there is no choice to make."""
+    systems = systems_of(run)
+    is_told = "decision" in values or (len(systems) < 2)
+    return None if is_told else systems[0]
+
+
+def systems_of(run: Run) -> list[str]:
+    """The systems whose results were imported together."""
+    return [str(one) for one in run.totals.get("systems", [])] if run.kind == "import" else []
 
 
 def _prompt_address(system: str) -> str | None:

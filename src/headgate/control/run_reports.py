@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -26,24 +26,35 @@ MAX_TEXTS = 2000
 """Of how many cells the texts are shown; the figures are those of all."""
 
 
-def report_of(
-    control: ControlApp, run_id: str, against: str | None, project: str | None, *, decision_id: str | None = None
-) -> "Report":
-    """Blocking: the report of a run against another, else against that of its newest decision or its own baseline.
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """What a run is laid against; None: the run of its newest decision, else its own baseline.
 
-    ``decision_id`` names an earlier decision about the run. Raises NotFound, MalformedRequest.
+    ``decision`` names an earlier decision about it. Imports may hold several systems: ``system`` is the one of the run
+    that is meant, ``against_system`` that of the other, which is the run itself where none is named.
     """
+
+    against: str | None = None
+    decision: str | None = None
+    system: str | None = None
+    against_system: str | None = None
+
+
+def report_of(control: ControlApp, run_id: str, project: str | None, wanted: Wanted) -> "Report":
+    """Blocking: the report of a run, against another where there is one. Raises NotFound, MalformedRequest."""
     from headgate.evals.report import build
 
     registry = control.publisher.registry
     run = runs.get(registry, run_id)
-    decision = _decision(receipts.decisions_of(registry, run.id), against, decision_id)
-    other_id = against or (run.baseline_run if decision is None else decision.baseline_run)
+    decision = _decision(receipts.decisions_of(registry, run.id), wanted)
+    itself = None if wanted.against_system is None else run.id
+    other_id = wanted.against or itself or (run.baseline_run if decision is None else decision.baseline_run)
     other = None if other_id is None else runs.get(registry, other_id)
-    candidate = _side(control, run, project, None if decision is None else decision.candidate_system)
+    candidate = _side(control, run, project, wanted.system or (None if decision is None else decision.candidate_system))
     baseline = None
     if other is not None:
-        baseline = _side(control, other, project, None if decision is None else decision.baseline_system)
+        named = wanted.against_system or (None if decision is None else decision.baseline_system)
+        baseline = _side(control, other, project, named)
     return build(
         candidate,
         baseline,
@@ -64,17 +75,23 @@ def report_of(
     )
 
 
-def _decision(found: list[Decision], against: str | None, decision_id: str | None) -> Decision | None:
+def _decision(found: list[Decision], wanted: Wanted) -> Decision | None:
     """The newest decision about the run, against the other one where that is named.
 
     One look may have been judged by two policies: the word that decided is the worse one.
     """
-    if decision_id is not None:
-        named = next((one for one in found if one.id == decision_id), None)
+    if wanted.decision is not None:
+        named = next((one for one in found if one.id == wanted.decision), None)
         if named is None:
-            raise NotFound(f"No decision {shown(decision_id)} was made about this run.", code="decision_missing")
+            raise NotFound(f"No decision {shown(wanted.decision)} was made about this run.", code="decision_missing")
         return named
-    about = [one for one in found if against is None or one.baseline_run == against]
+    about = [
+        one
+        for one in found
+        if wanted.against in (None, one.baseline_run)
+        and wanted.system in (None, one.candidate_system)
+        and wanted.against_system in (None, one.baseline_system)
+    ]
     newest = [one for one in about if one.at_us == about[0].at_us]
     return max(reversed(newest), key=lambda one: _GRAVITY.index(one.verdict), default=None)
 
