@@ -1,13 +1,14 @@
 """The gate: stored results and a policy to a verdict, every one of them kept, and a receipt for a pass that is ours."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from headgate.control import eval_runs
 from headgate.control.access import Principal
+from headgate.control.case_facts import case_facts
 from headgate.control.eval_shapes import Gate
 from headgate.control.gate_subjects import Subject, chosen_subject, subjects_of
 from headgate.control.policies import policy_of
@@ -65,6 +66,7 @@ def gate(control: ControlApp, who: Principal, wanted: Gate) -> Gated:
     policies = _policies(control, wanted, candidate, subject)
     earlier = receipts.attempts(registry, candidate.dataset_sha256)
     facts = facts_of(registry, candidate, wanted.candidate_system, attempts=earlier + 1)
+    facts = replace(facts, cases=case_facts(control, candidate))
     other = None
     if baseline is not None:
         other = facts_of(registry, baseline, wanted.baseline_system, attempts=earlier + 1)

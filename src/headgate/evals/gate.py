@@ -24,7 +24,7 @@ def judge_gate(policy: Policy, candidate: RunFacts, baseline: RunFacts | None) -
         )
     rules = (
         *gate_guards.asks_something(candidate),
-        *gate_guards.quality(policy, candidate, comparison),
+        *gate_guards.quality(policy, candidate, baseline, comparison),
         *gate_rules.floors(policy, candidate, has_baseline=baseline is not None),
         *gate_rules.paired(policy, candidate, baseline, comparison),
         *gate_rules.sliced(policy, candidate, comparison),
@@ -44,7 +44,7 @@ def judge_gate(policy: Policy, candidate: RunFacts, baseline: RunFacts | None) -
         rules=rules,
         comparison=comparison,
         attempts=candidate.attempts,
-        warnings=(*warnings, *(comparison.warnings if comparison else ())),
+        warnings=(*warnings, *gate_guards.warnings_of(candidate), *(comparison.warnings if comparison else ())),
     )
 
 
