@@ -188,10 +188,30 @@ def check_reports(shop: Shop, run: str) -> None:
     assert code == 0 and "shop@4" in said
 
 
+def check_the_suites_own_policy(shop: Shop) -> None:
+    """A policy that the suite names, as a path from here, is held beside the server's, and both must pass."""
+    plain = SUITE.replace("policy: policies/own.yaml\n", "")
+    (shop.folder / "evals/policies/tight.yaml").write_text(
+        "schema: headgate/gate@1\nname: tight\ngrade: B\nabsolute: [{metric: price, min: 0.99, bound: mean}]\n"
+    )
+    (shop.folder / "evals/prices.yaml").write_text(plain + "policy: evals/policies/tight.yaml\n")
+    code, answer = shop.gate(1)
+    assert (code, answer["verdict"]["policy"], answer["verdict"]["verdict"]) == (1, "tight", "fail"), answer
+    assert [(one["verdict"]["policy"], one["verdict"]["verdict"]) for one in answer["others"]] == [("own", "pass")]
+    assert answer["receipt"] is None and shop.run("prompt", "promote", "shop@1")[0] == 1
+    (shop.folder / "evals/prices.yaml").write_text(plain + "policy: tite.yaml\n")
+    code, said = shop.run("eval", "gate", "prices", "--prompt", "shop@1")
+    assert code == 2 and "there is no file evals/tite.yaml nor tite.yaml" in said, said
+    (shop.folder / "evals/prices.yaml").write_text(plain)
+    code, said = shop.run("eval", "report", "run_none")
+    assert code == 2 and "/ui/runs" in said and "last is the newest" in said, said
+
+
 def test_files_without_rules_of_their_own_and_an_edited_byte_are_refused_as_well(shop: Shop) -> None:
     (shop.folder / "evals/prices.yaml").write_text(SUITE.replace("policy: policies/own.yaml\n", ""))
     shop.push(good(), suites="")
     assert shop.run("prompt", "promote", "shop@1")[0] == 1
+    check_the_suites_own_policy(shop)
     assert shop.gate(1)[0] == 0
     shop.push(good(), suites="", extra=" ")
     code, said = shop.run("prompt", "promote", "shop@2")

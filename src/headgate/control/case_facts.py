@@ -22,5 +22,6 @@ def case_facts(control: ControlApp, run: Run) -> CaseFacts:
     expected = [row.expected for row in rows]
     return CaseFacts(
         in_prompt=cases_in_prompt(decode_content(version.content_json), rows),
+        left=int(run.totals.get("left", 0)),
         distinct_expected=None if None in expected else len({digest(one) for one in expected}),
     )

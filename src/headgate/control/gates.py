@@ -311,7 +311,7 @@ class _Decided:
             policy=policy.name,
             policy_sha256=policy.sha256,
             verdict=verdict.verdict,
-            grade=self._grade(verdict.grade),
+            grade=verdict.grade,
             attempt=self._attempt,
             detail=msgspec.to_builtins(verdict),
             who=self._who,
@@ -342,15 +342,10 @@ class _Decided:
             judge_cards=tuple(cards),
             baseline_sha256=subject.baseline_sha256,
             result_sha256=result_sha256(self._facts.results),
-            grade=self._grade(verdict.grade),
+            grade=verdict.grade,
             issued_at_us=self._at_us,
             expires_at_us=None if expires is None else self._at_us + round(expires * 1e6),
             who=self._who,
             since=None if verdict.yardstick is None else verdict.yardstick.since,
             weaker=() if verdict.yardstick is None else verdict.yardstick.weaker,
         )
-
-    def _grade(self, grade: str) -> str:
-        """Scores that the client computed itself are worth grade C at most."""
-        own = any(scorer.source == "client" for scorer in self._facts.scorers.values())
-        return "C" if own and self._candidate.kind != "import" else grade

@@ -61,6 +61,7 @@ class CaseFacts:
     """What is known of a run's cases beside their results."""
 
     in_prompt: tuple[str, ...] = ()  # items whose text stands in the prompt's own text
+    left: int = 0  # cells whose answer counts only since the client left an earlier one that had begun
     distinct_expected: int | None = None  # how many different answers are expected; None: some case expects none
 
 

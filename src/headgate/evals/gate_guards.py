@@ -65,7 +65,13 @@ def _counts(row: Result, candidate: RunFacts) -> bool:
 
 def warnings_of(candidate: RunFacts) -> tuple[str, ...]:
     """What a reader must know of the cases, whatever the policy asks."""
-    return (_in_prompt(candidate).sentence,) if candidate.cases.in_prompt else ()
+    found = [_in_prompt(candidate).sentence] if candidate.cases.in_prompt else []
+    if candidate.cases.left:
+        found.append(
+            f"{candidate.cases.left} answers count only since the client left an earlier one to the same case, which "
+            "it could have looked at"
+        )
+    return tuple(found)
 
 
 def _in_prompt(candidate: RunFacts) -> RuleOutcome:
@@ -88,7 +94,7 @@ def _named(items: Sequence[str]) -> str:
     return ", ".join(items[:5]) + (", …" if len(items) > 5 else "")
 
 
-def _deciding(policy: Policy, facts: RunFacts) -> list[str]:
+def deciding(policy: Policy, facts: RunFacts) -> list[str]:
     """The scorers that a rule of the policy reads, and those that must pass; all that count where there are none."""
     metrics = ["must_pass", *(rule.metric for rule in policy.primary), *(rule.metric for rule in policy.absolute)]
     metrics += ["primary"] if policy.slices is not None else []
@@ -105,7 +111,7 @@ def _lacking(policy: Policy, candidate: RunFacts, baseline: RunFacts | None, sta
     ours = _shares(candidate, status)
     theirs = {} if baseline is None else _shares(baseline, status)
     found: dict[str, float] = {}
-    for name in _deciding(policy, candidate):
+    for name in deciding(policy, candidate):
         is_comparing = candidate.scorers[name].equal_at is not None
         if not (is_comparing and baseline is None):
             # A side without any row of a scorer lacks all of them; the former answers of a comparison have none.
