@@ -20,12 +20,27 @@ CONFIG = """[upstreams.demo]
 kind = "openai"
 base_url = "URL"
 
+[upstreams.other]
+kind = "anthropic"
+base_url = "URL"
+
+[[routes]]
+model = "demo-small"
+targets = [{upstream = "other"}]
+
 [[routes]]
 model = "*"
 targets = [{upstream = "demo"}]
 
 [[prices]]
 upstream = "demo"
+model = "*"
+from = 2026-01-01
+input_mtok = 1.00
+output_mtok = 4.00
+
+[[prices]]
+upstream = "other"
 model = "*"
 from = 2026-01-01
 input_mtok = 1.00
@@ -45,6 +60,23 @@ run: {concurrency: 8}
 budget: {usd: 1.00}
 scorers:
   - {id: price, type: contains, role: primary}
+"""
+
+
+TALK = """name: talk
+model: demo-small
+parameters: {max_output_tokens: 100}
+input: {tone: {type: string}}
+messages:
+  - {role: system, content: "Answer in a {{ tone }} tone from these notes:\\n[1] The hat costs 12 dollars."}
+"""
+TALK_SUITE = """suite: talk
+target: talk
+dataset: talk
+budget: {usd: 1.00}
+scorers:
+  - {id: near, type: similarity, model: demo-embed, role: primary}
+  - {id: hat, type: regex, pattern: "12 dollars"}
 """
 
 
@@ -222,3 +254,35 @@ def test_files_without_rules_of_their_own_and_an_edited_byte_are_refused_as_well
     assert shop.gate(3)[0] == 1
     assert shop.run("prompt", "promote", "shop@3")[0] == 1
     assert shop.production() == 1
+    check_another_dialect(shop)
+
+
+def check_another_dialect(shop: Shop) -> None:
+    """Cases of whole conversations on /v1/messages, scored by embeddings of the gateway: priced, and asked once."""
+    turns = [{"role": "user", "content": "Hello."}, {"role": "assistant", "content": "Hello."}]
+    rows = [
+        {
+            "id": f"talk-{at}",
+            "input": {"tone": tone, "messages": [*turns, {"role": "user", "content": "What does the hat cost?"}]},
+            "expected": "Twelve dollars is what the hat costs.",
+        }
+        for at, tone in enumerate(("calm", "merry"))
+    ]
+    (shop.folder / "evals/talk.yaml").write_text(TALK_SUITE)
+    (shop.folder / "evals/datasets/talk.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (shop.folder / "prompts/talk.yaml").write_text(TALK)
+    assert shop.run("prompt", "push", "prompts/talk.yaml")[0] == 0
+    code, ran = shop.json("eval", "run", "talk", "--prompt", "talk@1")
+    assert code == 0, ran
+    answers = [row for row in shop.server.rows(purpose="eval") if row["prompt_name"] == "talk"]
+    assert {(row["endpoint"], row["upstream"]) for row in answers} == {("anthropic.messages", "other")}
+    vectors = shop.server.rows(purpose="embedding")
+    assert vectors and all(float(row["cost_usd"]) > 0 for row in (*answers, *vectors))
+    code, exported = shop.run("eval", "export", "last")
+    values = [json.loads(line) for line in exported.splitlines() if line.startswith("{")]
+    assert sorted((one["item"], one["scorer"]) for one in values) == [
+        (f"talk-{at}", scorer) for at in (0, 1) for scorer in ("hat", "near")
+    ]
+    assert all(0 < one["value"] <= 1 for one in values), [(one["scorer"], one["value"]) for one in values]
+    assert shop.run("eval", "run", "talk", "--prompt", "talk@1")[0] == 0
+    assert len(shop.server.rows(purpose="embedding")) == len(vectors), "the embeddings are in the log already"
