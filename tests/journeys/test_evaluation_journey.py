@@ -255,6 +255,22 @@ def test_files_without_rules_of_their_own_and_an_edited_byte_are_refused_as_well
     assert shop.run("prompt", "promote", "shop@3")[0] == 1
     assert shop.production() == 1
     check_another_dialect(shop)
+    check_versions_of_a_dataset(shop)
+
+
+def check_versions_of_a_dataset(shop: Shop) -> None:
+    """Versions are named as everywhere else: prices@1."""
+    file = shop.folder / "evals/datasets/prices.jsonl"
+    file.write_text(file.read_text() + '{"id": "more", "input": {"question": "?"}}\n')
+    code, said = shop.run("dataset", "push", "evals/datasets/prices.jsonl")
+    assert code == 0 and "prices@2  new version, 61 rows" in said, said
+    for named in (("prices", "1", "2"), ("prices@1", "@2"), ("prices@1", "prices@2")):
+        assert shop.run("dataset", "diff", *named) == (0, "+ more\n60 unchanged\n")
+    code, said = shop.run("dataset", "diff", "prices@1", "talk@1")
+    assert code == 2 and "prices@2 @3" in said
+    assert shop.run("dataset", "pull", "prices@1", "--to", "old.jsonl") == (0, "old.jsonl: 60 rows\n")
+    assert shop.run("dataset", "show", "prices@1", "--version", "2")[0] == 2
+    assert "prices" in shop.run("dataset", "list")[1]
 
 
 def check_another_dialect(shop: Shop) -> None:
