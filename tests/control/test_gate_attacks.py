@@ -57,7 +57,7 @@ def refused(bench: Bench, number: int = 2) -> str:
     """Why the version may not become production; fails when it may."""
     answer = bench.promote(number)
     assert (answer.status_code, answer.json()["error"]["code"]) == (403, "move_refused"), answer.text
-    assert bench.served.get("/api/prompts/greet", key=bench.key)["aliases"]["production"] != number
+    assert bench.served.get("/api/prompts/greet", key=bench.key)["aliases"].get("production") != number
     words: str = answer.json()["error"]["message"]
     return words
 
@@ -244,3 +244,23 @@ def test_a_judge_of_one_s_own_is_not_slipped_in_by_a_gate_for_another_alias(benc
     answer = gate(bench, judged(bench, 2, 2, baseline_run=lenient), lenient, alias="staging", policy=POLICY)
     assert (answer["receipt"]["weaker"], answer["receipt"]["grade"]) == ([], "B")
     assert "was never held against" in refused(bench, 2)
+
+
+def test_a_policy_that_asks_for_a_second_person_asks_the_author_s_second_key_in_vain(
+    serve: Serve, tmp_path: Path
+) -> None:
+    wanted = settings(tmp_path)
+    (tmp_path / "own.yaml").write_text(POLICY + "approvals: 1\n")
+    served = serve(settings=wanted, require_key=True)
+    bench = Bench(served, PEOPLE, GATED, key=served.key("approver"))
+    assert gate(bench, bench.evaluated(1))["receipt"] is not None
+    assert "asks for 1 approval by someone other than the author" in refused(bench, 1)
+    own = served.ask("POST", "/api/prompts/greet/approve", key=bench.key, body={"version": 1, "reason": "mine"})
+    assert own.status_code == 403
+    body = {"alias": "production", "version": 1, "override": True, "reason": "hurry"}
+    forced = served.ask("POST", "/api/prompts/greet/aliases", key=bench.key, body=body)
+    assert forced.status_code == 403 and "may not override" in forced.json()["error"]["message"]
+    someone = served.key("approver", "other")
+    assert served.ask("POST", "/api/prompts/greet/aliases", key=someone, body=body).status_code == 200
+    newest = served.get("/api/history?object=prompt:greet", key=bench.key)["entries"][0]
+    assert (newest["reason"], newest["detail"]["gate"]) == ("hurry", "receipt")
