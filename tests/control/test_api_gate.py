@@ -128,6 +128,34 @@ def test_imported_results_are_judged_and_move_nothing(bench: Bench) -> None:
     assert [json.loads(line) for line in sent.splitlines()] == lines or len(sent.splitlines()) == 200
 
 
+def test_cases_that_the_prompt_was_shown_are_named_and_refuse_nothing(bench: Bench) -> None:
+    shown = "Be warm. Examples:\\nPerson 3 said\\nName: Person 12 of all\\nPerson 4 the second"
+    push_prompt(bench.served, GREET.format(name="greet", system=shown))
+    bench.people = (*CROWD, "Person 12 of all", "Person 4 the second")
+    bench.post("/api/datasets/push", {"name": "people", "rows_jsonl": rows(bench.people)})
+    run = bench.evaluated(3)
+    answer = gate(bench, run, alias="production")
+    said = "2 of 26 cases stand in the prompt's own text (person 12 of all, person 4 the second)"
+    assert answer["verdict"]["verdict"] == "pass" and answer["receipt"] is not None
+    assert [one for one in answer["verdict"]["warnings"] if one.startswith(said)]
+    assert said in bench.served.ask("GET", f"/api/evals/runs/{run}/report").text
+
+
+def test_a_classifier_is_not_asked_for_more_answers_than_its_cases_expect(bench: Bench) -> None:
+    lines = [{"id": name, "input": {"person": name}, "expected": ("yes", "no")[len(name) % 2]} for name in CROWD]
+    bench.post(
+        "/api/datasets/push",
+        {"name": "people", "rows_jsonl": "".join(json.dumps(line) + "\n" for line in lines)},
+    )
+    run = bench.start("greet@1")["run"]
+    for name in CROWD:
+        bench.call(run, name, ("Hello Person yes", "Hello Person no")[len(name) % 2], number=1)
+    bench.finish(run, [])
+    rules = gate(bench, run, policy="standard")["verdict"]["rules"]
+    distinct = next(rule for rule in rules if rule["metric"] == "distinct_outputs")
+    assert (distinct["outcome"], distinct["observed"]) == ("pass", 1.0)
+
+
 def test_the_suites_own_policy_must_pass_too(serve: Serve) -> None:
     bench = Bench(serve(settings=PROTECTED), CROWD, GATED + "policy: strict\n")
     answer = gate(bench, bench.evaluated(1), alias="production")

@@ -13,7 +13,7 @@ from headgate.evals.scorer import Ask
 from headgate.registry import prompts
 from support.control_settings import OPENAI_SETTINGS
 from support.eval_bench import Bench
-from support.pushed_prompts import push_prompt
+from support.pushed_prompts import GREET, push_prompt
 
 Serve = Callable[..., Any]
 JUDGE = """\
@@ -108,6 +108,18 @@ def test_a_judge_that_was_asked_something_else_is_not_heard(replay: Replay) -> N
     answer = replay.served.ask("GET", f"/api/evals/runs/{run}/results")
     better = [one for one in map(json.loads, answer.text.splitlines()) if one["scorer"] == "better"]
     assert {(one["status"], one["value"]) for one in better} == {("unscored", None)}
+
+
+def test_after_a_promotion_the_calls_of_the_version_before_are_named_and_can_be_looked_at(replay: Replay) -> None:
+    body = {"alias": "production", "version": 2, "override": True, "reason": "now"}
+    assert replay.served.ask("POST", "/api/prompts/greet/aliases", body=body).status_code == 200
+    push_prompt(replay.served, GREET.format(name="greet", system="Be warm."))
+    wanted = {"prompt": "greet@3", "against": "production", "since": "1d"}
+    error = replay.served.ask("POST", "/api/evals/try", body=wanted).json()["error"]
+    assert error["code"] == "nothing_to_replay" and "no calls of greet@2" in error["message"]
+    assert "production meant greet@1, which answered 28 calls" in error["hint"] and "--against 1" in error["hint"]
+    tried = replay.post("/api/evals/try", {**wanted, "against": "1"})
+    assert tried["rows"] == 24
 
 
 def test_nothing_to_replay_is_said(replay: Replay) -> None:

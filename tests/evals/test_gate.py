@@ -1,10 +1,13 @@
 """The gate passes what a bound proves, fails what a bound disproves, and says so when it cannot tell."""
 
+from dataclasses import replace
+
+import msgspec
 import numpy as np
 import pytest
 
 from headgate.evals.compare import compare
-from headgate.evals.facts import RunFacts, ScorerFacts
+from headgate.evals.facts import CaseFacts, RunFacts, ScorerFacts
 from headgate.evals.faults import EvaluationFault, PolicyFault
 from headgate.evals.gate import judge_gate
 from headgate.evals.policy import load_policy, shipped_policy
@@ -103,6 +106,78 @@ def test_unscored_cases_are_never_zeros_and_too_many_of_them_are_inconclusive() 
     unscored = next(rule for rule in verdict.rules if rule.metric == "unscored")
     assert unscored.outcome == "inconclusive"
     assert unscored.observed == pytest.approx(0.4)
+
+
+def with_more(facts: RunFacts, extra: int) -> RunFacts:
+    """The same side with easy scorers that give every case a value."""
+    rows = [*facts.results]
+    scorers = dict(facts.scorers)
+    for number in range(extra):
+        scorers[f"easy-{number}"] = ScorerFacts(id=f"easy-{number}", role="guard")
+        rows += [
+            Result(run=facts.run, item=row.item, system=facts.system, scorer=f"easy-{number}", value=1.0, status="ok")
+            for row in facts.results
+        ]
+    return replace(facts, results=rows, scorers=scorers)
+
+
+def test_easy_scorers_do_not_hide_that_the_one_which_decides_has_no_value() -> None:
+    values: list[float | None] = [0.9] * 12 + [None] * 8
+    both = with_more(side("p@2", values), 40), with_more(side("p@1", [0.9] * 20), 40)
+    verdict = judge_gate(shipped_policy("starter"), *both)
+    unscored = next(rule for rule in verdict.rules if rule.metric == "unscored")
+    assert unscored.outcome == "inconclusive"
+    assert unscored.observed == pytest.approx(0.4)
+    assert unscored.sentence.startswith("40.0% of the scores of quality have no score")
+
+
+def test_scores_that_production_lacks_count_as_much() -> None:
+    values: list[float | None] = [0.9] * 12 + [None] * 8
+    verdict = judge_gate(shipped_policy("starter"), side("p@2", [0.9] * 20), side("p@1", values))
+    assert next(rule for rule in verdict.rules if rule.metric == "unscored").outcome == "inconclusive"
+
+
+def test_a_score_that_needs_a_baseline_is_not_missing_where_there_is_none() -> None:
+    facts = side("p@1", [0.9] * 20)
+    pair = ScorerFacts(id="better", equal_at=0.0)
+    verdict = judge_gate(shipped_policy("starter"), replace(facts, scorers={**facts.scorers, "better": pair}), None)
+    assert next(rule for rule in verdict.rules if rule.metric == "unscored").outcome == "pass"
+
+
+def labelled(answers: str, expected: int | None) -> RunFacts:
+    """A side of one-letter answers."""
+    facts = side("p@2", [1.0] * len(answers))
+    rows = [msgspec.structs.replace(row, output_sha256=to) for row, to in zip(facts.results, answers, strict=True)]
+    return replace(facts, results=rows, cases=CaseFacts(distinct_expected=expected))
+
+
+@pytest.mark.parametrize(
+    ("answers", "expected", "outcome"),
+    [
+        ("abc" * 20, 3, "pass"),  # a classifier of three labels
+        ("ab" * 30, 3, "pass"),  # the third label was never right
+        ("a" * 60, 3, "fail"),  # one answer for everything
+        ("a" * 60, 2, "fail"),
+        ("a" * 60, 1, "not_applicable"),
+        ("abc" * 20, None, "fail"),  # free text, as far as is known
+        ("abc" * 20, 60, "fail"),  # every case has an answer of its own
+        ("abcdefgh" * 5, 12, "pass"),
+    ],
+)
+def test_as_many_answers_must_differ_as_there_are_to_choose_from(
+    answers: str, expected: int | None, outcome: str
+) -> None:
+    verdict = judge_gate(shipped_policy("standard"), labelled(answers, expected), None)
+    assert next(rule for rule in verdict.rules if rule.metric == "distinct_outputs").outcome == outcome
+
+
+def test_cases_in_the_prompt_s_own_text_are_a_warning_and_no_refusal() -> None:
+    facts = replace(side("p@1", [0.9] * 20), cases=CaseFacts(in_prompt=("item-3", "item-4")))
+    verdict = judge_gate(shipped_policy("starter"), facts, None)
+    rule = next(rule for rule in verdict.rules if rule.metric == "cases_in_prompt")
+    assert (verdict.verdict, rule.rule, rule.observed, rule.n) == ("pass", "quality_of_run", 2, 20)
+    assert verdict.warnings == (rule.sentence,)
+    assert "2 of 20 cases stand in the prompt's own text (item-3, item-4)" in rule.sentence
 
 
 def test_one_text_for_every_case_fails() -> None:

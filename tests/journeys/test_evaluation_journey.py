@@ -20,12 +20,27 @@ CONFIG = """[upstreams.demo]
 kind = "openai"
 base_url = "URL"
 
+[upstreams.other]
+kind = "anthropic"
+base_url = "URL"
+
+[[routes]]
+model = "demo-small"
+targets = [{upstream = "other"}]
+
 [[routes]]
 model = "*"
 targets = [{upstream = "demo"}]
 
 [[prices]]
 upstream = "demo"
+model = "*"
+from = 2026-01-01
+input_mtok = 1.00
+output_mtok = 4.00
+
+[[prices]]
+upstream = "other"
 model = "*"
 from = 2026-01-01
 input_mtok = 1.00
@@ -45,6 +60,23 @@ run: {concurrency: 8}
 budget: {usd: 1.00}
 scorers:
   - {id: price, type: contains, role: primary}
+"""
+
+
+TALK = """name: talk
+model: demo-small
+parameters: {max_output_tokens: 100}
+input: {tone: {type: string}}
+messages:
+  - {role: system, content: "Answer in a {{ tone }} tone from these notes:\\n[1] The hat costs 12 dollars."}
+"""
+TALK_SUITE = """suite: talk
+target: talk
+dataset: talk
+budget: {usd: 1.00}
+scorers:
+  - {id: near, type: similarity, model: demo-embed, role: primary}
+  - {id: hat, type: regex, pattern: "12 dollars"}
 """
 
 
@@ -188,10 +220,30 @@ def check_reports(shop: Shop, run: str) -> None:
     assert code == 0 and "shop@4" in said
 
 
+def check_the_suites_own_policy(shop: Shop) -> None:
+    """A policy that the suite names, as a path from here, is held beside the server's, and both must pass."""
+    plain = SUITE.replace("policy: policies/own.yaml\n", "")
+    (shop.folder / "evals/policies/tight.yaml").write_text(
+        "schema: headgate/gate@1\nname: tight\ngrade: B\nabsolute: [{metric: price, min: 0.99, bound: mean}]\n"
+    )
+    (shop.folder / "evals/prices.yaml").write_text(plain + "policy: evals/policies/tight.yaml\n")
+    code, answer = shop.gate(1)
+    assert (code, answer["verdict"]["policy"], answer["verdict"]["verdict"]) == (1, "tight", "fail"), answer
+    assert [(one["verdict"]["policy"], one["verdict"]["verdict"]) for one in answer["others"]] == [("own", "pass")]
+    assert answer["receipt"] is None and shop.run("prompt", "promote", "shop@1")[0] == 1
+    (shop.folder / "evals/prices.yaml").write_text(plain + "policy: tite.yaml\n")
+    code, said = shop.run("eval", "gate", "prices", "--prompt", "shop@1")
+    assert code == 2 and "there is no file evals/tite.yaml nor tite.yaml" in said, said
+    (shop.folder / "evals/prices.yaml").write_text(plain)
+    code, said = shop.run("eval", "report", "run_none")
+    assert code == 2 and "/ui/runs" in said and "last is the newest" in said, said
+
+
 def test_files_without_rules_of_their_own_and_an_edited_byte_are_refused_as_well(shop: Shop) -> None:
     (shop.folder / "evals/prices.yaml").write_text(SUITE.replace("policy: policies/own.yaml\n", ""))
     shop.push(good(), suites="")
     assert shop.run("prompt", "promote", "shop@1")[0] == 1
+    check_the_suites_own_policy(shop)
     assert shop.gate(1)[0] == 0
     shop.push(good(), suites="", extra=" ")
     code, said = shop.run("prompt", "promote", "shop@2")
@@ -202,3 +254,51 @@ def test_files_without_rules_of_their_own_and_an_edited_byte_are_refused_as_well
     assert shop.gate(3)[0] == 1
     assert shop.run("prompt", "promote", "shop@3")[0] == 1
     assert shop.production() == 1
+    check_another_dialect(shop)
+    check_versions_of_a_dataset(shop)
+
+
+def check_versions_of_a_dataset(shop: Shop) -> None:
+    """Versions are named as everywhere else: prices@1."""
+    file = shop.folder / "evals/datasets/prices.jsonl"
+    file.write_text(file.read_text() + '{"id": "more", "input": {"question": "?"}}\n')
+    code, said = shop.run("dataset", "push", "evals/datasets/prices.jsonl")
+    assert code == 0 and "prices@2  new version, 61 rows" in said, said
+    for named in (("prices", "1", "2"), ("prices@1", "@2"), ("prices@1", "prices@2")):
+        assert shop.run("dataset", "diff", *named) == (0, "+ more\n60 unchanged\n")
+    code, said = shop.run("dataset", "diff", "prices@1", "talk@1")
+    assert code == 2 and "prices@2 @3" in said
+    assert shop.run("dataset", "pull", "prices@1", "--to", "old.jsonl") == (0, "old.jsonl: 60 rows\n")
+    assert shop.run("dataset", "show", "prices@1", "--version", "2")[0] == 2
+    assert "prices" in shop.run("dataset", "list")[1]
+
+
+def check_another_dialect(shop: Shop) -> None:
+    """Cases of whole conversations on /v1/messages, scored by embeddings of the gateway: priced, and asked once."""
+    turns = [{"role": "user", "content": "Hello."}, {"role": "assistant", "content": "Hello."}]
+    rows = [
+        {
+            "id": f"talk-{at}",
+            "input": {"tone": tone, "messages": [*turns, {"role": "user", "content": "What does the hat cost?"}]},
+            "expected": "Twelve dollars is what the hat costs.",
+        }
+        for at, tone in enumerate(("calm", "merry"))
+    ]
+    (shop.folder / "evals/talk.yaml").write_text(TALK_SUITE)
+    (shop.folder / "evals/datasets/talk.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (shop.folder / "prompts/talk.yaml").write_text(TALK)
+    assert shop.run("prompt", "push", "prompts/talk.yaml")[0] == 0
+    code, ran = shop.json("eval", "run", "talk", "--prompt", "talk@1")
+    assert code == 0, ran
+    answers = [row for row in shop.server.rows(purpose="eval") if row["prompt_name"] == "talk"]
+    assert {(row["endpoint"], row["upstream"]) for row in answers} == {("anthropic.messages", "other")}
+    vectors = shop.server.rows(purpose="embedding")
+    assert vectors and all(float(row["cost_usd"]) > 0 for row in (*answers, *vectors))
+    code, exported = shop.run("eval", "export", "last")
+    values = [json.loads(line) for line in exported.splitlines() if line.startswith("{")]
+    assert sorted((one["item"], one["scorer"]) for one in values) == [
+        (f"talk-{at}", scorer) for at in (0, 1) for scorer in ("hat", "near")
+    ]
+    assert all(0 < one["value"] <= 1 for one in values), [(one["scorer"], one["value"]) for one in values]
+    assert shop.run("eval", "run", "talk", "--prompt", "talk@1")[0] == 0
+    assert len(shop.server.rows(purpose="embedding")) == len(vectors), "the embeddings are in the log already"

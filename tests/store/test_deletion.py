@@ -8,6 +8,7 @@ from headgate.control.ingest import Ingest
 from headgate.control.seal import merge_days, seal
 from headgate.core.ids import now_us
 from headgate.store import sandbox
+from headgate.store.log import Matching
 from support.stored_home import StoredHome
 
 SECRET = b"the-canary-text-9471"
@@ -103,9 +104,9 @@ def test_deleting_by_filter_takes_what_matches_everything_given(home: StoredHome
     bob = [_secret(home, user="bob") for _ in range(3)]
     ann = _secret(home, user="ann")
     home.store_all()
-    assert home.log.delete_where() == 0
-    assert home.log.delete_where(user="bob", before_us=1) == 0
-    assert home.log.delete_where(user="bob", before_us=now_us() + 1) == len(bob)
+    assert home.log.delete_where(Matching()) == 0
+    assert home.log.delete_where(Matching(user="bob", before_us=1)) == 0
+    assert home.log.delete_where(Matching(user="bob", before_us=now_us() + 1)) == len(bob)
     assert home.ids() == [ann]
 
 

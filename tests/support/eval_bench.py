@@ -70,7 +70,7 @@ class Bench:
         return self.post(f"/api/evals/runs/{run}/finish", {"request_ids": ids, **more})
 
     def results(self, run: str) -> dict[str, Any]:
-        answer = self.served.ask("GET", f"/api/evals/runs/{run}/results")
+        answer = self.served.ask("GET", f"/api/evals/runs/{run}/results", key=self.key)
         return {one["item"]: one for one in map(json.loads, answer.text.splitlines())}
 
     def evaluated(self, number: int, bad: Sequence[str] = (), **more: Any) -> str:

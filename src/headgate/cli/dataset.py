@@ -79,8 +79,9 @@ def pull(name: str, version: str | None, target: Path | None, force: bool, home:
     \b
     Examples:
       headgate dataset pull support-golden
-      headgate dataset pull support-golden --version 3 --to old.jsonl
+      headgate dataset pull support-golden@3 --to old.jsonl
     """
+    name, version = _reference(name, version)
     path = target or FOLDER / DATASETS / f"{name}.jsonl"
     if path.exists() and not force:
         raise click.UsageError(f"{path} exists. Replace it with --force, or choose another name: --to FILE")
@@ -129,8 +130,9 @@ def show(name: str, version: str | None, with_rows: bool, as_json: bool, home: P
     \b
     Examples:
       headgate dataset show support-golden
-      headgate dataset show support-golden --rows | head -3
+      headgate dataset show support-golden@2 --rows | head -3
     """
+    name, version = _reference(name, version)
     with connect(home) as client:
         if with_rows:
             click.echo(b"".join(client.dataset_rows(name, version)).decode(), nl=False)
@@ -159,16 +161,18 @@ def show(name: str, version: str | None, with_rows: bool, as_json: bool, home: P
 @click.command("diff")
 @click.argument("name")
 @click.argument("before")
-@click.argument("after")
+@click.argument("after", required=False)
 @_JSON
 @home_option
-def diff(name: str, before: str, after: str, as_json: bool, home: Path | None) -> None:
-    """What changed from version BEFORE to version AFTER, by row.
+def diff(name: str, before: str, after: str | None, as_json: bool, home: Path | None) -> None:
+    """What changed from version BEFORE to version AFTER, by row; or from NAME@2 to @3.
 
     \b
     Examples:
       headgate dataset diff support-golden 2 3
+      headgate dataset diff support-golden@2 @3
     """
+    name, before, after = _two_versions(name, before, after)
     with connect(home) as client:
         answer = client.dataset_difference(name, before, after)
     if as_json:
@@ -178,6 +182,26 @@ def diff(name: str, before: str, after: str, as_json: bool, home: Path | None) -
         for row in answer.get(key) or []:
             click.echo(f"{mark} {_row(row)}")
     click.echo(f"{count(answer.get('same'))} unchanged")
+
+
+def _reference(name: str, version: str | None = None) -> tuple[str, str | None]:
+    """A dataset and its version, from NAME or NAME@2; UsageError when an option says another one."""
+    bare, mark, number = name.partition("@")
+    if not mark:
+        return name, version
+    if version not in (None, number):
+        raise click.UsageError(f"{name} and --version {version} are two versions; name one.")
+    return bare, number or None
+
+
+def _two_versions(name: str, before: str, after: str | None) -> tuple[str, str, str]:
+    """A dataset and two of its numbers, from `NAME 2 3` or `NAME@2 @3`."""
+    bare, first = _reference(name)
+    given = (before, after) if first is None else (first, before, *([after] if after else []))
+    numbers = [(one or "").removeprefix(f"{bare}@").removeprefix("@") for one in given]
+    if len(numbers) != 2 or not all(number.isdecimal() for number in numbers):
+        raise click.UsageError(f"Name two versions of one dataset: {bare} 2 3, or {bare}@2 @3.")
+    return bare, numbers[0], numbers[1]
 
 
 def _row(row: Any) -> str:

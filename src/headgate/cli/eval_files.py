@@ -122,7 +122,15 @@ def _with_policy(found: FoundSuite) -> str:
     policy = found.suite.policy
     if policy is None or policy in SHIPPED_POLICIES or "\n" in policy:
         return found.suite.text
-    return yaml_text.write({**yaml_text.read(found.suite.text).data, "policy": read_text(found.path.parent / policy)})
+    # Beside the suite, or as it is written in headgate.toml: from where the command runs.
+    places = (found.path.parent / policy, Path(policy))
+    place = next((one for one in places if one.is_file()), None)
+    if place is None:
+        tried = " nor ".join(str(one) for one in dict.fromkeys(places))
+        raise click.UsageError(
+            f"{found.path}: its policy {policy} is none of {', '.join(SHIPPED_POLICIES)}, and there is no file {tried}."
+        )
+    return yaml_text.write({**yaml_text.read(found.suite.text).data, "policy": read_text(place)})
 
 
 def stored_dataset(client: "Client", facts: Mapping[str, Any], split: str | None) -> "Dataset":

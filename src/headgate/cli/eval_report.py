@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from headgate.cli.browser import open_page
 from headgate.cli.connect import connect, home_option
 from headgate.cli.eval_results import run_named, write_file
 from headgate.cli.output import is_terminal, note, terminal
@@ -99,5 +100,5 @@ def deliver(model: "Report", wanted: str, target: Path | None, is_opened: bool) 
         return
     write_file(target, data)
     note(f"{target}: {wanted}")
-    if is_opened and click.launch(str(target)):
+    if is_opened and not open_page(target):
         note(f"No browser could be started. Open the file yourself: {target}")

@@ -10,12 +10,13 @@ from headgate.cli.eval_gate import EXIT_FAIL, EXIT_INCONCLUSIVE, print_verdict
 from headgate.cli.eval_sides import carry_out, exit_code, known, limits_of, say_ending, suite_of_run
 from headgate.cli.output import emit_json, note
 from headgate.cli.text import many
+from headgate.core.protection import PRODUCTION
 
 
 @click.command("try")
 @click.argument("ref")
 @click.option("--replay", default="7d", show_default=True, metavar="TIME", help="Calls since then.")
-@click.option("--against", default="production", show_default=True, metavar="ALIAS", help="Whose calls.")
+@click.option("--against", default="production", show_default=True, metavar="ALIAS|NUMBER", help="Whose calls.")
 @click.option("--limit", type=click.IntRange(1, 5000), default=200, show_default=True, help="Calls at most, each once.")
 @click.option("--judge", metavar="NAME@REF", help="The pairwise judge, a stored prompt.  [default: judge-pairwise]")
 @click.option("--budget", metavar="USD|none", default="2", show_default=True, help="What it may cost.")
@@ -51,7 +52,8 @@ def try_prompt(
             say_ending(ran)
         if ran.stopped is not None:
             return exit_code(ran)
-        answer = client.gate(ran.run, facts.get("baseline_run"), alias=against)
+        alias = PRODUCTION if against.rpartition("@")[2].isdigit() else against
+        answer = client.gate(ran.run, facts.get("baseline_run"), alias=alias)
     if as_json:
         emit_json(answer)
     else:

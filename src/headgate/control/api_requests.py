@@ -18,7 +18,8 @@ from headgate.control.rows import request_json, value_json
 from headgate.control.run_copy import forget_deleted
 from headgate.control.scores import scores_of_request
 from headgate.control.state import ControlApp
-from headgate.core.errors import MalformedRequest, NotFound
+from headgate.core.errors import Forbidden, MalformedRequest, NotFound
+from headgate.store.log import Matching
 
 MAX_LIMIT = 1000
 _MAX_WAIT_S = 30
@@ -115,6 +116,10 @@ async def send_body(control: ControlApp, request: Request, who: Principal) -> Re
     return Response(body.raw, media_type="application/octet-stream", headers=headers)
 
 
+_EVIDENCE = ("eval", "judge", "embedding")
+"""What gates rest on: who could take an answer out could ask until one is good."""
+
+
 class _DeleteFilter(msgspec.Struct, forbid_unknown_fields=True):
     project: str | None = None
     user: str | None = None
@@ -128,7 +133,9 @@ class _Delete(msgspec.Struct, forbid_unknown_fields=True):
 
 
 async def delete_requests(control: ControlApp, request: Request, who: Principal) -> Response:
-    """Takes requests out of every answer at once; every file follows within a day."""
+    """Takes requests out of every answer at once; every file follows within a day. Calls of evaluations are taken out
+    for an admin only; `kept` counts those that a filter spared.
+    """
     wanted = await read_json(request, _Delete)
     if (wanted.ids is None) == (wanted.filter is None):
         raise MalformedRequest('Give either "ids" or "filter".', hint='For example {"filter": {"user": "u-17"}}.')
@@ -143,14 +150,15 @@ async def delete_requests(control: ControlApp, request: Request, who: Principal)
     if not any((chosen.project, chosen.user, chosen.session, chosen.before)):
         raise MalformedRequest("The filter is empty.", hint="Name a project, user, session or before.")
     before_us = None if chosen.before is None else moment_us(chosen.before, "before")
-    deleted = await control.read(
-        control.log.delete_where, project=project, user=chosen.user, session=chosen.session, before_us=before_us
-    )
+    matching = Matching(project=project, user=chosen.user, session=chosen.session, before_us=before_us)
+    sparing = () if who.role == "admin" else _EVIDENCE
+    kept = await control.read(control.log.count_where, matching, sparing) if sparing else 0
+    deleted = await control.read(control.log.delete_where, matching, sparing=sparing)
     if deleted:
         await control.evaluate(forget_deleted, control.log, control.publisher.registry)
     detail = {name: value for name, value in msgspec.to_builtins(chosen).items() if value} | {"deleted": deleted}
     await control.publisher.record(who, "requests.delete", "log", detail)
-    return JSONResponse({"deleted": deleted})
+    return JSONResponse({"deleted": deleted, "kept": kept} if kept else {"deleted": deleted})
 
 
 async def delete_ids(control: ControlApp, ids: Sequence[str], who: Principal) -> int:
@@ -158,6 +166,14 @@ async def delete_ids(control: ControlApp, ids: Sequence[str], who: Principal) ->
     if len(ids) > _MAX_DELETED:
         raise MalformedRequest(f"{len(ids)} ids are more than {_MAX_DELETED}.", hint="Delete in several calls.")
     allowed = await control.read(queries.visible_ids, control.log, ids, who.sees_project)
+    evidence = 0 if who.role == "admin" else await control.read(queries.of_purposes, control.log, allowed, _EVIDENCE)
+    if evidence:
+        raise Forbidden(
+            f"{evidence} of these {len(allowed)} requests were made by an evaluation. The first answer to a case "
+            f"counts, so the role {who.role} may not take it out.",
+            code="evidence_kept",
+            hint="Ask someone with the role admin.",
+        )
     deleted = await control.read(control.log.delete, allowed)
     if deleted:
         await control.evaluate(forget_deleted, control.log, control.publisher.registry)

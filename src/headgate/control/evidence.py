@@ -49,6 +49,7 @@ class Found:
     output: Output | None = None
     problem: str | None = None
     was_asked: bool = False  # some call was made under the key
+    was_left: bool = False  # before it, the client left an answer that had begun, and could have looked at it
 
 
 def answers(log: Log, wanted: Mapping[str, Wanted], purposes: Sequence[str]) -> dict[str, Found]:
@@ -75,13 +76,18 @@ def chosen(log: Log, wanted: Mapping[str, Wanted], calls: Mapping[str, Sequence[
             for call, output, problem in _read(log, batch, open_calls, wanted):
                 key = open_calls[call.request_id]
                 if problem is None:
-                    found[key] = Found(call=call, output=output, was_asked=True)
+                    left = any(_is_left(one) and one.started_at < call.started_at for one in calls[key])
+                    found[key] = Found(call=call, output=output, was_asked=True, was_left=left)
                 else:
                     problems.setdefault(key, f"request {call.request_id} is no evidence: {problem}")
     return {
         key: found.get(key) or Found(problem=problems.get(key, "it was not asked"), was_asked=key in problems)
         for key in wanted
     }
+
+
+def _is_left(call: LoggedCall) -> bool:
+    return call.outcome == "client_closed" and call.response_bytes > 0
 
 
 def output_from(call: LoggedCall, bodies: Bodies) -> Output:

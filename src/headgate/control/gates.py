@@ -1,13 +1,14 @@
 """The gate: stored results and a policy to a verdict, every one of them kept, and a receipt for a pass that is ours."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from headgate.control import eval_runs
 from headgate.control.access import Principal
+from headgate.control.case_facts import case_facts
 from headgate.control.eval_shapes import Gate
 from headgate.control.gate_subjects import Subject, chosen_subject, subjects_of
 from headgate.control.policies import policy_of
@@ -65,6 +66,7 @@ def gate(control: ControlApp, who: Principal, wanted: Gate) -> Gated:
     policies = _policies(control, wanted, candidate, subject)
     earlier = receipts.attempts(registry, candidate.dataset_sha256)
     facts = facts_of(registry, candidate, wanted.candidate_system, attempts=earlier + 1)
+    facts = replace(facts, cases=case_facts(control, candidate))
     other = None
     if baseline is not None:
         other = facts_of(registry, baseline, wanted.baseline_system, attempts=earlier + 1)
@@ -309,7 +311,7 @@ class _Decided:
             policy=policy.name,
             policy_sha256=policy.sha256,
             verdict=verdict.verdict,
-            grade=self._grade(verdict.grade),
+            grade=verdict.grade,
             attempt=self._attempt,
             detail=msgspec.to_builtins(verdict),
             who=self._who,
@@ -340,15 +342,10 @@ class _Decided:
             judge_cards=tuple(cards),
             baseline_sha256=subject.baseline_sha256,
             result_sha256=result_sha256(self._facts.results),
-            grade=self._grade(verdict.grade),
+            grade=verdict.grade,
             issued_at_us=self._at_us,
             expires_at_us=None if expires is None else self._at_us + round(expires * 1e6),
             who=self._who,
             since=None if verdict.yardstick is None else verdict.yardstick.since,
             weaker=() if verdict.yardstick is None else verdict.yardstick.weaker,
         )
-
-    def _grade(self, grade: str) -> str:
-        """Scores that the client computed itself are worth grade C at most."""
-        own = any(scorer.source == "client" for scorer in self._facts.scorers.values())
-        return "C" if own and self._candidate.kind != "import" else grade

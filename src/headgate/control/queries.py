@@ -256,6 +256,13 @@ def visible_ids(log: Log, ids: Sequence[str], project: str | None) -> list[str]:
     return [str(row[0]) for row in log.query(sql, [list(ids), project, project], timeout_s=TIMEOUT_S).rows]
 
 
+def of_purposes(log: Log, ids: Sequence[str], purposes: Sequence[str]) -> int:
+    """How many of the requests have one of the purposes."""
+    sql = """SELECT count(*) FROM requests WHERE list_contains(?::VARCHAR[], purpose)
+             AND request_id IN (SELECT TRY_CAST(id AS UUID) FROM (SELECT unnest(?::VARCHAR[]) AS id))"""
+    return int(log.query(sql, [list(purposes), list(ids)], timeout_s=TIMEOUT_S).rows[0][0])
+
+
 def locators_of(log: Log, request_id: str) -> Row:
     """What the log keeps of one request beside the columns people see."""
     sql = f"SELECT {', '.join(_LOCATORS)} FROM exchanges WHERE request_id = ?::UUID LIMIT 1"

@@ -17,11 +17,11 @@ from headgate.control.publish import name_of
 from headgate.control.scoring import neutral, result_sha256, scorer_json, stored_cell
 from headgate.control.state import ControlApp
 from headgate.core.errors import MalformedRequest, NotFound
-from headgate.core.ids import now_us
+from headgate.core.ids import now_us, utc
 from headgate.evals.dataset import dataset_of, rows_jsonl
 from headgate.evals.scorer import unscored
 from headgate.evals.suite import load_suite
-from headgate.registry import runs, suites
+from headgate.registry import prompts, runs, suites
 from headgate.registry.prompts import PromptVersion
 from headgate.registry.runs import Finish, Run, StoredCell, StoredResult
 from headgate.store import lookup
@@ -58,7 +58,8 @@ def start_try(control: ControlApp, who: Principal, wanted: Try) -> tuple[Run, Ru
         raise NotFound(
             f"The log has no calls of {before.name}@{before.number} with variables since {wanted.since}.",
             code="nothing_to_replay",
-            hint="Look further back (--replay 30d), or write a suite: headgate eval init " + before.name,
+            hint=_earlier(control, who, before, against, wanted.since)
+            or "Look further back (--replay 30d), or write a suite: headgate eval init " + before.name,
         )
     name = f"replay-{before.name}"
     data = rows_jsonl(dataset_of(name, found.rows))
@@ -80,6 +81,29 @@ def start_try(control: ControlApp, who: Principal, wanted: Try) -> tuple[Run, Ru
     start = StartRun(suite_sha256=kept.sha256, prompt=f"{candidate.name}@{candidate.number}", baseline_run=baseline.id)
     run, _ = eval_runs.start(control, who, start)
     return run, baseline, found
+
+
+def _earlier(control: ControlApp, who: Principal, before: PromptVersion, against: str, since: str) -> str | None:
+    """After a promotion the calls are of the version before: how to look at those. None where there are none.
+
+    They are not taken in its stead: what that version answered is no evidence against what the alias means now.
+    """
+    alias, since_at = against.rpartition("@")[2], moment(since, "since")
+    for move in prompts.moves(control.publisher.registry, before.name):
+        if move.alias != alias or move.from_number in (None, before.number):
+            continue
+        assert move.from_number is not None
+        older = prompts.get_version(control.publisher.registry, before.name, move.from_number)
+        calls = lookup.calls_of_prompt(
+            control.log, older.name, older.sha256, since=since_at, project=who.sees_project, limit=MAX_LOG_ROWS
+        )
+        if calls:
+            return (
+                f"Before {utc(move.at_us):%Y-%m-%d %H:%M} UTC {alias} meant {older.name}@{older.number}, which "
+                f"answered {len(calls):,} calls in that time. Look at those: --against {older.number}. It brings no "
+                f"receipt against {alias}; for that, make them cases: headgate dataset from-log."
+            )
+    return None
 
 
 def _suite_text(prompt: str, dataset: str, number: int, judge: str) -> str:

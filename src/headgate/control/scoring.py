@@ -50,6 +50,7 @@ class _Tally:
     missing: list[dict[str, Any]] = field(default_factory=list)
     missing_count: int = 0
     unasked: int = 0
+    left: int = 0
     seen: set[str] = field(default_factory=set)
 
     def add(self, call: LoggedCall, *, is_ask: bool) -> None:
@@ -85,6 +86,7 @@ class _Tally:
             "cells": cells,
             "answered": self.answered,
             "failed": self.failed,
+            "left": self.left,
             "asks": self.asks,
             "calls": self.calls,
             "cached": self.cached,
@@ -166,6 +168,7 @@ class _Chunk:
             found = self._found[cell.key]
             if found.call is not None:
                 self._tally.answered += 1
+                self._tally.left += found.was_left
                 self._tally.add(found.call, is_ask=False)
             else:
                 self._tally.failed += found.was_asked

@@ -57,6 +57,15 @@ class CardFacts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 @dataclass(frozen=True, kw_only=True)
+class CaseFacts:
+    """What is known of a run's cases beside their results."""
+
+    in_prompt: tuple[str, ...] = ()  # items whose text stands in the prompt's own text
+    left: int = 0  # cells whose answer counts only since the client left an earlier one that had begun
+    distinct_expected: int | None = None  # how many different answers are expected; None: some case expects none
+
+
+@dataclass(frozen=True, kw_only=True)
 class RunFacts:
     """One side of a gate: a run of one system over a dataset, with what is known about its scorers and judges."""
 
@@ -68,3 +77,4 @@ class RunFacts:
     judges: Mapping[str, CardFacts | None] = field(default_factory=dict)  # name in the suite; None: no card
     attempts: int = 1  # gate attempts on this dataset version, this one included
     now_us: int = 0  # for the age of judge cards
+    cases: CaseFacts = field(default_factory=CaseFacts)

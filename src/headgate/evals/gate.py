@@ -13,6 +13,10 @@ from headgate.evals.policy import Grade, Policy
 from headgate.evals.results import Result
 from headgate.evals.verdict import Verdict
 
+MOST_LEFT = 0.05
+"""Of the answers, those that the client may have left half-way and asked for again: a killed run leaves some, who picks
+answers leaves many."""
+
 
 def judge_gate(policy: Policy, candidate: RunFacts, baseline: RunFacts | None) -> Verdict:
     """What the policy says of the candidate; without a baseline its comparative rules do not apply."""
@@ -24,7 +28,7 @@ def judge_gate(policy: Policy, candidate: RunFacts, baseline: RunFacts | None) -
         )
     rules = (
         *gate_guards.asks_something(candidate),
-        *gate_guards.quality(policy, candidate, comparison),
+        *gate_guards.quality(policy, candidate, baseline, comparison),
         *gate_rules.floors(policy, candidate, has_baseline=baseline is not None),
         *gate_rules.paired(policy, candidate, baseline, comparison),
         *gate_rules.sliced(policy, candidate, comparison),
@@ -44,7 +48,7 @@ def judge_gate(policy: Policy, candidate: RunFacts, baseline: RunFacts | None) -
         rules=rules,
         comparison=comparison,
         attempts=candidate.attempts,
-        warnings=(*warnings, *(comparison.warnings if comparison else ())),
+        warnings=(*warnings, *gate_guards.warnings_of(candidate), *(comparison.warnings if comparison else ())),
     )
 
 
@@ -61,9 +65,16 @@ def facts_of_import(results: Sequence[Result], *, run: str | None = None) -> Run
 
 def _grade(policy: Policy, candidate: RunFacts) -> tuple[Grade, tuple[str, ...]]:
     """The policy's grade; C where values of a client decided, as nobody could check them."""
+    deciding = gate_guards.deciding(policy, candidate)
     given = sorted(
-        name for name, facts in candidate.scorers.items() if facts.source == "client" and facts.role != "info"
+        name
+        for name, facts in candidate.scorers.items()
+        if facts.source == "client" and (facts.role != "info" or name in deciding)
     )
-    if not given or policy.grade == "C":
+    reasons = [f"a client computed {', '.join(given[:5])}"] if given else []
+    cells = len({(row.item, row.repeat) for row in candidate.results})
+    if candidate.cases.left > MOST_LEFT * cells:
+        reasons.append(f"the client left {candidate.cases.left} of {cells} answers and asked again")
+    if not reasons or policy.grade == "C":
         return policy.grade, ()
-    return "C", (f"grade C: a client computed {', '.join(given[:5])}",)
+    return "C", (f"grade C: {'; '.join(reasons)}",)

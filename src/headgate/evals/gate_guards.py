@@ -1,11 +1,13 @@
 """The gate's guards: what makes a run evidence at all, cost and latency, and the cards of its judges."""
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
 from headgate.evals.compare import Comparison, cluster_codes
 from headgate.evals.facts import RunFacts
+from headgate.evals.gate_rules import chosen
 from headgate.evals.policy import Policy, RatioRule
 from headgate.evals.results import Result
 from headgate.evals.verdict import Outcome, RuleOutcome
@@ -13,8 +15,12 @@ from headgate.stats.means import Floats, estimate_mean
 from headgate.stats.ratios import quantile_upper, ratio_of_means
 
 
-def quality(policy: Policy, candidate: RunFacts, comparison: Comparison | None) -> Iterator[RuleOutcome]:
-    """Too few cases, too many without a score, answers that do not differ."""
+def quality(
+    policy: Policy, candidate: RunFacts, baseline: RunFacts | None, comparison: Comparison | None
+) -> Iterator[RuleOutcome]:
+    """Too few cases, too many without a score, answers that do not differ; cases that stand in the prompt."""
+    if candidate.cases.in_prompt:
+        yield _in_prompt(candidate)
     wanted = policy.quality_of_run
     if wanted is None:
         return
@@ -34,14 +40,10 @@ def quality(policy: Policy, candidate: RunFacts, comparison: Comparison | None) 
             "clusters", "inconclusive" if missing else "pass", len(clusters), wanted.min_clusters, n,
             f"The cases come from {len(clusters)} clusters; {wanted.min_clusters} are asked.",
         )  # fmt: skip
-    total = max(len(rows), 1)
-    planned = candidate.items_planned or len(items)
-    absent = max(0, planned - len(items))
     if wanted.max_unscored is not None:
-        share = (sum(row.status == "unscored" for row in rows) + absent) / (total + absent)
-        yield _share("unscored", share, wanted.max_unscored, n)
+        yield _worst("unscored", _lacking(policy, candidate, baseline, "unscored"), wanted.max_unscored, n)
     if wanted.max_error is not None:
-        yield _share("errors", sum(row.status == "error" for row in rows) / total, wanted.max_error, n)
+        yield _worst("errors", _lacking(policy, candidate, baseline, "error"), wanted.max_error, n)
     if wanted.distinct_outputs is not None:
         yield _distinct(candidate, wanted.distinct_outputs, n)
 
@@ -61,23 +63,114 @@ def _counts(row: Result, candidate: RunFacts) -> bool:
     return facts is None or facts.role != "info" or facts.must_pass
 
 
+def warnings_of(candidate: RunFacts) -> tuple[str, ...]:
+    """What a reader must know of the cases, whatever the policy asks."""
+    found = [_in_prompt(candidate).sentence] if candidate.cases.in_prompt else []
+    if candidate.cases.left:
+        found.append(
+            f"{candidate.cases.left} answers count only since the client left an earlier one to the same case, which "
+            "it could have looked at"
+        )
+    return tuple(found)
+
+
+def _in_prompt(candidate: RunFacts) -> RuleOutcome:
+    """Never a refusal: an example may be there for good reason. It shows that the version was told, not that it can."""
+    found = candidate.cases.in_prompt
+    n = candidate.items_planned or len({row.item for row in candidate.results})
+    are = "case stands" if len(found) == 1 else "cases stand"
+    return RuleOutcome(
+        rule="quality_of_run",
+        metric="cases_in_prompt",
+        outcome="not_applicable",
+        observed=float(len(found)),
+        n=n,
+        sentence=f"{len(found)} of {n} {are} in the prompt's own text ({_named(found)}): they show what it was told, "
+        "not what it can do.",
+    )
+
+
+def _named(items: Sequence[str]) -> str:
+    return ", ".join(items[:5]) + (", …" if len(items) > 5 else "")
+
+
+def deciding(policy: Policy, facts: RunFacts) -> list[str]:
+    """The scorers that a rule of the policy reads, and those that must pass; all that count where there are none."""
+    metrics = ["must_pass", *(rule.metric for rule in policy.primary), *(rule.metric for rule in policy.absolute)]
+    metrics += ["primary"] if policy.slices is not None else []
+    found = {scorer.id for metric in metrics for scorer in chosen(metric, facts)}
+    counting = (name for name, one in facts.scorers.items() if one.role != "info" or one.must_pass)
+    return sorted(found or counting)
+
+
+def _lacking(policy: Policy, candidate: RunFacts, baseline: RunFacts | None, status: str) -> dict[str, float]:
+    """By scorer that decides, the larger share of its scores that are missing on either side.
+
+    One share over all scorers would let easy ones hide that the one which matters has no value.
+    """
+    ours = _shares(candidate, status)
+    theirs = {} if baseline is None else _shares(baseline, status)
+    found: dict[str, float] = {}
+    for name in deciding(policy, candidate):
+        is_comparing = candidate.scorers[name].equal_at is not None
+        if not (is_comparing and baseline is None):
+            # A side without any row of a scorer lacks all of them; the former answers of a comparison have none.
+            other = 0.0 if baseline is None or is_comparing else theirs.get(name, _absent_share(status))
+            found[name] = max(ours.get(name, _absent_share(status)), other)
+    return found
+
+
+def _absent_share(status: str) -> float:
+    return 1.0 if status == "unscored" else 0.0
+
+
+def _shares(side: RunFacts, status: str) -> dict[str, float]:
+    """By scorer, the share of one side's scores that have the status; a case without any row has no score."""
+    rows: Counter[str] = Counter()
+    found: Counter[str] = Counter()
+    items: dict[str, set[str]] = {}
+    for row in side.results:
+        rows[row.scorer] += 1
+        found[row.scorer] += row.status == status
+        items.setdefault(row.scorer, set()).add(row.item)
+    planned = side.items_planned or len({row.item for row in side.results})
+    shares = {}
+    for name, count in rows.items():
+        absent = max(0, planned - len(items[name]))
+        shares[name] = (found[name] + (absent if status == "unscored" else 0)) / (count + absent)
+    return shares
+
+
 def _distinct(candidate: RunFacts, limit: float, n: int) -> RuleOutcome:
+    """How many different answers there are, of as many as there should be: one for each case, or where every case says
+    what it expects, as many as differ there; a choice among three labels has three at most. One text is never enough.
+    """
     outputs = {row.item: row.output_sha256 for row in candidate.results if row.output_sha256 is not None}
     if not outputs:
         return _quality("distinct_outputs", "not_applicable", None, limit, n, "The results do not name their answers.")
-    share = len(set(outputs.values())) / len(outputs)
+    different, expected = len(set(outputs.values())), candidate.cases.distinct_expected
+    possible = len(outputs) if expected is None else min(expected, len(outputs))
+    if possible < 2:
+        return _quality("distinct_outputs", "not_applicable", 1.0, limit, n, "One answer is expected of every case.")
+    share = different / possible
+    of = f"of {possible} that are expected" if possible < len(outputs) else f"to {len(outputs)} cases"
     return _quality(
-        "distinct_outputs", "fail" if share < limit and len(outputs) > 1 else "pass", share, limit, n,
-        f"{share:.0%} of the answers differ from each other; at least {limit:.0%} is asked, as one text for all "
-        "cases can please a judge.",
+        "distinct_outputs", "fail" if share < limit or different < 2 else "pass", min(share, 1.0), limit, n,
+        f"{different} different answers {of}; at least {limit:.0%} is asked, as one text for all cases can please a "
+        "judge.",
     )  # fmt: skip
 
 
-def _share(name: str, share: float, limit: float, n: int) -> RuleOutcome:
+def _worst(name: str, shares: Mapping[str, float], limit: float, n: int) -> RuleOutcome:
     words = "have no score" if name == "unscored" else "ended in an error"
+    if not shares:
+        return _quality(name, "not_applicable", None, limit, n, "No scorer decides anything here.")
+    scorer = max(sorted(shares), key=lambda one: shares[one])
+    over = [one for one in sorted(shares) if shares[one] > limit]
+    more = f" ({len(over)} scorers are over it: {_named(over)})" if len(over) > 1 else ""
     return _quality(
-        name, "inconclusive" if share > limit else "pass", share, limit, n,
-        f"{share:.1%} of the scores {words}; at most {limit:.1%} may.",
+        name, "inconclusive" if over else "pass", shares[scorer], limit, n,
+        f"{shares[scorer]:.1%} of the scores of {scorer} {words}; at most {limit:.1%} may{more}.",
     )  # fmt: skip
 
 

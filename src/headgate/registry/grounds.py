@@ -14,6 +14,8 @@ from headgate.registry.receipts import Receipt
 from headgate.registry.targets import Gate, Guard, Target, Wish
 from headgate.snapshot import ROLES
 
+_BY_CLIENT = "a client computed scores that decide in it, or picked its answers, which is worth grade C"
+
 Stands = tuple[int, str] | None
 """The number and the content hash that an alias means now; None: nothing yet."""
 
@@ -144,24 +146,28 @@ class _Found:
 
     def _count(self, receipt: Receipt) -> None:
         self.counted.append(receipt)
-        self.weaker += [f"suite {receipt.suite}: {what}" for what in _weaker(receipt, self._before.get(receipt.suite))]
+        before = self._before.get(receipt.suite)
+        self.weaker += [f"suite {receipt.suite}: {what}" for what in _weaker(self._connection, receipt, before)]
+        if self._guard.keeps_yardstick and receipt.grade == "C" and not receipt.weaker:
+            self.weaker.append(f"suite {receipt.suite}: {_BY_CLIENT}")
 
 
-def _weaker(receipt: Receipt, before: Receipt | None) -> tuple[str, ...]:
+def _weaker(connection: sqlite3.Connection, receipt: Receipt, before: Receipt | None) -> tuple[str, ...]:
     """What the evidence lacks beside that which the alias rests on."""
     if before is None or receipt.id == before.id:
         return ()
     is_same = (receipt.suite_sha256, receipt.dataset_sha256) == (before.suite_sha256, before.dataset_sha256)
-    if receipt.since != before.id and not is_same:
+    if receipt.since != before.id and not (is_same and receipts.are_scored_alike(connection, receipt, before)):
         return (f"{receipt.id} was never held against {before.id}, gate it again",)
     return receipt.weaker
 
 
 def _weaker_missing(target: Target, alias: str, weaker: Sequence[str]) -> tuple[str, str]:
     to = "" if alias == PRODUCTION else f" --to {alias}"
+    is_weaker = any(not what.endswith(_BY_CLIENT) for what in weaker)
+    asked = f"evidence no weaker than what {alias} rests on" if is_weaker else "scores that this server alone computed"
     return (
-        f"asks for evidence no weaker than what {alias} rests on, or for someone other than the author to approve it; "
-        f"{'; '.join(weaker[:5])}.",
+        f"asks for {asked}, or for someone other than the author to approve it; {'; '.join(weaker[:5])}.",
         "Put back what is gone and gate it again; or someone else approves: headgate "
         f'{target.kind} approve {target.name}@{target.number}{to} --reason "…"',
     )

@@ -191,6 +191,14 @@ def standing(connection: sqlite3.Connection, kind: str, name: str, alias: str) -
     return [_receipt(row) for row in found if row is not None]
 
 
+def are_scored_alike(connection: sqlite3.Connection, one: Receipt, other: Receipt) -> bool:
+    """Whether the runs behind two receipts asked the same versions of judges by the same versions of scorers."""
+    sql = """SELECT run.judges, run.scorers FROM gate_decision AS gate
+             JOIN eval_run AS run ON run.id = gate.candidate_run WHERE gate.id = ?"""
+    found = [connection.execute(sql, (receipt.decision,)).fetchone() for receipt in (one, other)]
+    return found[0] is not None and found[0] == found[1]
+
+
 def _attempts(connection: sqlite3.Connection, dataset_sha256: str) -> int:
     # One look may be judged by two policies: they share its time.
     sql = "SELECT count(DISTINCT at_us || candidate_run) FROM gate_decision WHERE dataset_sha256 = ?"

@@ -130,7 +130,11 @@ def get(database: Database, run_id: str) -> Run:
     with database.read() as connection:
         row = connection.execute(f"SELECT {COLUMNS} FROM eval_run WHERE id = ?", (run_id[:100],)).fetchone()
     if row is None:
-        raise NotFound(f"There is no run {shown(run_id)}.", code="run_missing", hint="List them: GET /api/evals/runs.")
+        raise NotFound(
+            f"There is no run {shown(run_id)}.",
+            code="run_missing",
+            hint="The page /ui/runs lists them (GET /api/evals/runs); on the command line last is the newest.",
+        )
     return run_of_row(row)
 
 

@@ -49,6 +49,31 @@ class _NotKept(Exception):
     """Ends a trial insert, which is then rolled back."""
 
 
+_OF_PURPOSES = "list_contains(?::VARCHAR[], purpose)"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Matching:
+    """Requests that match everything given; nothing given matches nothing."""
+
+    project: str | None = None
+    user: str | None = None
+    session: str | None = None
+    before_us: int | None = None
+
+    def condition(self) -> tuple[str, list[Any]]:
+        """It as SQL, with its parameters; empty when nothing is given."""
+        before = None if self.before_us is None else utc(self.before_us).replace(tzinfo=None)
+        wanted: list[tuple[str, Any]] = [
+            ("project = ?", self.project),
+            ("user_id = ?", self.user),
+            ("session_id = ?", self.session),
+            ("started_at < ?", before),
+        ]
+        given = [(text, value) for text, value in wanted if value is not None]
+        return " AND ".join(text for text, _ in given), [value for _, value in given]
+
+
 class Log:
     """Opened once per home. Every method blocks: call it from a thread. Reads run beside the one writer."""
 
@@ -293,26 +318,16 @@ class Log:
             "request_id IN (SELECT TRY_CAST(id AS UUID) FROM (SELECT unnest(?::VARCHAR[]) AS id))", [list(request_ids)]
         )
 
-    def delete_where(
-        self,
-        *,
-        project: str | None = None,
-        user: str | None = None,
-        session: str | None = None,
-        before_us: int | None = None,
-    ) -> int:
-        """Take out the requests that match everything given; nothing given matches nothing."""
-        wanted: list[tuple[str, object]] = [
-            ("project = ?", project),
-            ("user_id = ?", user),
-            ("session_id = ?", session),
-        ]
-        if before_us is not None:
-            wanted.append(("started_at < ?", utc(before_us).replace(tzinfo=None)))
-        given = [(text, value) for text, value in wanted if value is not None]
-        if not given:
-            return 0
-        return self._delete(" AND ".join(text for text, _ in given), [value for _, value in given])
+    def delete_where(self, matching: Matching, *, sparing: Sequence[str] = ()) -> int:
+        """Take out the requests that match, but for those of the purposes spared."""
+        condition, params = matching.condition()
+        return self._delete(f"{condition} AND NOT {_OF_PURPOSES}", [*params, list(sparing)]) if condition else 0
+
+    def count_where(self, matching: Matching, purposes: Sequence[str]) -> int:
+        """How many requests of these purposes match."""
+        condition, params = matching.condition()
+        sql = f"SELECT count(*) FROM exchanges WHERE {condition} AND {_OF_PURPOSES}"
+        return int(self.query(sql, [*params, list(purposes)]).rows[0][0]) if condition else 0
 
     def _delete(self, condition: str, params: list[Any]) -> int:
         with self.writing() as connection:
