@@ -9,11 +9,12 @@ import os
 import random
 import resource
 import signal
+import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass
 from functools import partial
 from itertools import cycle, islice
@@ -166,6 +167,39 @@ def _limit_files(server: RunningServer, most_bytes: int) -> None:
         resource.prlimit(pid, resource.RLIMIT_FSIZE, (most_bytes, resource.RLIM_INFINITY))
 
 
+def filesystem_full(directory: Path, count: int, seed: int) -> Line:
+    """The filesystem under spool and log is full; needs the right to mount one. Recovery is until all is stored."""
+    fault = "filesystem of spool and log full"
+    home = directory / "home"
+    home.mkdir(parents=True)
+    mount = ["mount", "-t", "tmpfs", "-o", "size=200m,mode=0700", "none", str(home)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode != 0:
+        return Line.not_run(fault, "not run: no right to mount a filesystem")
+    with ExitStack() as stack:
+        stack.callback(subprocess.run, ["umount", "--lazy", str(home)], check=True)
+        on = bench(stack, directory)
+        recovery_s: list[float] = []
+        held_back = 0
+        for _ in range(count):
+            on.load.await_more(10)
+            _fill(home / "filler")
+            on.load.await_more(100, within_s=60)
+            held_back = max(held_back, len(on.load.acknowledged) - _stored(on.server))
+            (home / "filler").unlink()
+            wanted, began_s = len(on.load.acknowledged), time.monotonic()
+            _await_stored(on.server, wanted, within_s=60)
+            recovery_s.append(time.monotonic() - began_s)
+        on.load.stop()
+        found = on.line(fault, count, recovery_s, dropped=_dropped(on.server))
+        return found.with_note(f"{found.note} up to {held_back} records waited in the spool".strip())
+
+
+def _fill(path: Path) -> None:
+    with path.open("wb", buffering=0) as file, suppress(OSError):
+        while file.write(bytes(1 << 16)):
+            pass
+
+
 def control_stopped(directory: Path, seconds: int, seed: int) -> Line:
     """The control process is stopped (SIGSTOP) under load; recovery is until everything is stored."""
     with ExitStack() as stack:
@@ -182,7 +216,7 @@ def control_stopped(directory: Path, seconds: int, seed: int) -> Line:
         grown_mb = (_resident_bytes(worker) - before) / 1e6
         on.load.stop()
         wanted, began_s = len(on.load.acknowledged), time.monotonic()
-        eventually(lambda: _stored(on.server) >= wanted, within_s=120, what="everything is stored")
+        _await_stored(on.server, wanted, within_s=120)
         found = on.line("control process stopped", 1, [time.monotonic() - began_s])
         return found.with_note(f"{seconds} s; worker grew by {grown_mb:.1f} MB")
 
@@ -191,8 +225,14 @@ def _resident_bytes(pid: int) -> int:
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * resource.getpagesize()
 
 
+def _await_stored(server: RunningServer, count: int, *, within_s: float) -> None:
+    eventually(lambda: _stored(server) >= count, within_s=within_s, what=f"{count} rows")
+
+
 def _stored(server: RunningServer) -> int:
-    return int(server.api("/api/requests", {"limit": 1})["total"]["requests"])
+    """How many rows the log has; 0 while it does not answer."""
+    status, page = server.ask("/api/requests", {"limit": 1})
+    return int(page["total"]["requests"]) if status == 200 else 0
 
 
 Phase = Callable[[Path, int, int], Line]
@@ -202,6 +242,7 @@ PHASES: dict[str, tuple[Phase, float]] = {
     "upstream": (partial(network, sides=("upstream",)), 1.0),
     "client": (partial(network, sides=("client",)), 1.0),
     "disk": (disk_full, 0.025),
+    "filesystem": (filesystem_full, 0.015),
     "control": (control_stopped, 0.15),
     "power": (power_cuts, 0.1),
     "overload": (overload, 0.05),

@@ -28,6 +28,11 @@ class Line:
         """Nothing lost, nothing twice, every row true."""
         return not (self.lost or self.duplicated or self.wrong)
 
+    @classmethod
+    def not_run(cls, fault: str, why: str) -> "Line":
+        """A fault that this machine does not allow."""
+        return cls(fault=fault, injected=0, requests=0, acknowledged=0, lost=0, duplicated=0, wrong=0, note=why)
+
     def with_note(self, note: str) -> "Line":
         """The same with more to say."""
         return replace(self, note=note)
