@@ -1,5 +1,6 @@
 """The table of a run with faults: one line a phase."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from statistics import median
 
@@ -7,6 +8,11 @@ HEAD = (
     "| faults | injected | requests | acknowledged | lost | duplicated | wrong | seconds to recover | |\n"
     "| --- | --- | --- | --- | --- | --- | --- | --- | --- |"
 )
+
+
+def seconds(values: Sequence[float]) -> str:
+    """Their median and the most, as in "0.25 (at most 1.10)"."""
+    return f"{median(values):.2f} (at most {max(values):.2f})"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,8 +44,6 @@ class Line:
         return replace(self, note=note)
 
     def __str__(self) -> str:
-        recovery = ""
-        if self.recovery_s:
-            recovery = f"{median(self.recovery_s):.2f} (at most {max(self.recovery_s):.2f})"
+        recovery = seconds(self.recovery_s) if self.recovery_s else ""
         counts = (self.injected, self.requests, self.acknowledged, self.lost, self.duplicated, self.wrong)
         return f"| {self.fault} | {' | '.join(f'{count:,}' for count in counts)} | {recovery} | {self.note} |"

@@ -69,7 +69,7 @@ class Load:
     sent: list[str] = field(default_factory=list)
     acknowledged: dict[str, str] = field(default_factory=dict)  # name -> request id, of whole answers only
     acknowledged_at_s: dict[str, float] = field(default_factory=dict)  # by the monotonic clock
-    broken: list[str] = field(default_factory=list)  # a connection that was refused or broke, an answer cut short
+    broken: list[str] = field(default_factory=list)  # a connection that broke, an answer cut short
     refused: list[Got] = field(default_factory=list)  # whole answers that are none of the upstream's
     wrong: list[str] = field(default_factory=list)  # whole answers that are not the call's own, or not all of it
 
@@ -99,21 +99,24 @@ class Load:
     def _call_on(self) -> None:
         connection: socket.socket | None = None
         while not self._is_over.is_set():
+            if connection is None:
+                try:
+                    connection = socket.create_connection(("127.0.0.1", self.port), self.patience_s)
+                except OSError:
+                    self._is_over.wait(0.05)  # a server that is just starting
+                    continue
             with self._lock:
                 name = f"call-{next(self._numbers)}"
                 self.sent.append(name)
             try:
-                if connection is None:
-                    connection = socket.create_connection(("127.0.0.1", self.port), self.patience_s)
                 connection.sendall(_request(name))
                 got = read_answer(connection)
             except OSError:
                 got = Got(0, [], b"", False, b"")
             self._note(name, got)
-            if connection is not None and (not got.is_whole or got.header("connection") == "close"):
+            if not got.is_whole or got.header("connection") == "close":
                 connection.close()
                 connection = None
-                self._is_over.wait(0.05)  # a server that is just starting
         if connection is not None:
             connection.close()
 
