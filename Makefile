@@ -4,7 +4,8 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
-PYTEST := $(BIN)/python -m pytest
+# The servers that tests start must not compile all of Headgate anew each time, so bytecode is kept whatever is set.
+PYTEST := env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest
 # Most tests wait for servers, so four at a time keep two cores busy; a file's tests stay in one process.
 JOBS   ?= 4
 SPREAD := -n $(JOBS) --dist loadfile
@@ -19,7 +20,7 @@ install = $(UV) pip install --quiet --python $(BIN)/python $(1) || $(pip_install
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test test-all check format docs wheel reliability bench locks clean
+.PHONY: help serve test test-all check format docs wheel reliability bench conformance locks clean
 
 help:  ## What can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -55,6 +56,10 @@ reliability: $(VENV)/.dev  ## Kill, fill, cut and overload running servers; prin
 
 bench: $(VENV)/.dev  ## Measure Headgate beside direct calls and other gateways
 	$(BIN)/python benchmarks/run.py
+	$(BIN)/python benchmarks/models.py
+
+conformance: $(VENV)/.dev  ## Print what shows that the relay cannot be told from the upstream, point by point
+	$(BIN)/python scripts/conformance.py
 
 locks:  ## Write requirements/*.lock anew from pyproject.toml (needs uv)
 	sh scripts/locks.sh

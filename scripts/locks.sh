@@ -10,5 +10,5 @@ compile() {
 compile pyproject.toml "$@" -o requirements/base.lock
 compile --group build "$@" -o requirements/build.lock
 compile pyproject.toml --extra models -c requirements/base.lock -c requirements/build.lock "$@" -o requirements/models.lock
-compile pyproject.toml --extra models --extra convert --group dev --group build -c requirements/models.lock -c requirements/build.lock "$@" -o requirements/dev.lock
+compile pyproject.toml --extra models --extra convert --extra codings --group dev --group build -c requirements/models.lock -c requirements/build.lock "$@" -o requirements/dev.lock
 compile --group openai-2 "$@" -o requirements/openai-2.lock

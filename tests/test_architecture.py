@@ -383,3 +383,9 @@ def test_help_imports_little(arguments: list[str]) -> None:
     loaded = loaded_after(f"from headgate.cli.main import main\nmain({arguments!r})")
     heavy = {name for name in (*NOT_IN_WORKER, "uvicorn", "starlette", "msgspec") if name in loaded}
     assert not heavy
+
+
+def test_the_control_process_starts_without_numpy() -> None:
+    loaded = loaded_after("import headgate.control.main")
+    assert "headgate.control.app" in loaded
+    assert not loaded & {"numpy", "bm25s", "onnxruntime", "tiktoken", "openai", "anthropic"}

@@ -6,7 +6,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -103,8 +103,23 @@ def parameters() -> list[object]:
     ]
 
 
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path], Path]:
+    """The directory of someone who follows a page from its top: one for all its examples."""
+    made: dict[Path, Path] = {}
+
+    def folder(page: Path) -> Path:
+        if page not in made:
+            made[page] = tmp_path_factory.mktemp(page.stem)
+        return made[page]
+
+    return folder
+
+
 @pytest.mark.parametrize("example", parameters())
-def test_the_example_runs_and_prints_what_the_page_shows(example: Example, demo: RunningServer, tmp_path: Path) -> None:
+def test_the_example_runs_and_prints_what_the_page_shows(
+    example: Example, demo: RunningServer, folders: Callable[[Path], Path]
+) -> None:
     text = example.block.text.replace(DEFAULT_URL, demo.url)
     command = {"python": [sys.executable, "-c", text], "bash": ["bash", "-euo", "pipefail", "-c", text]}
     done = subprocess.run(
@@ -112,7 +127,7 @@ def test_the_example_runs_and_prints_what_the_page_shows(example: Example, demo:
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        cwd=tmp_path,
+        cwd=folders(example.block.page),
         env=environment(demo),
         timeout=120,
         check=False,

@@ -53,7 +53,7 @@ def test_help_lists_the_commands_that_work_and_no_others() -> None:
     data = {"log", "explain", "cost", "sql", "history"}
     data = {"log", "explain", "cost", "sql", "history"}
     objects = {"prompt", "kb", "model", "label", "dataset", "eval", "judge", "score", "key"}
-    assert listed == data | objects | {"init", "serve", "restart", "status", "doctor"}
+    assert listed == data | objects | {"init", "serve", "restart", "backup", "verify", "status", "doctor"}
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from click.testing import CliRunner
 
 from headgate.cli.main import headgate, main
 from headgate.core.settings import load
+from headgate.evals.suite import load_suite
 
 
 def test_init_writes_a_configuration_that_loads(tmp_path: Path) -> None:
@@ -17,6 +18,13 @@ def test_init_writes_a_configuration_that_loads(tmp_path: Path) -> None:
     settings = load(target / "headgate.toml", environ={"OPENAI_API_KEY": "sk-test-1234567890"})
     assert settings.file is not None and settings.upstreams
     assert ".headgate/" in (target / ".gitignore").read_text()
+
+
+def test_the_suite_that_init_writes_finds_its_prompt_and_its_judge_beside_it(tmp_path: Path) -> None:
+    assert CliRunner().invoke(headgate, ["init", str(tmp_path)]).exit_code == 0
+    suite = load_suite((tmp_path / "evals/support-answer.yaml").read_text(), "suite", folder=tmp_path / "evals")
+    named = {suite.target.prompt, *(judge.prompt for judge in suite.judges.values())}
+    assert {f"{name}.yaml" for name in named} == {path.name for path in (tmp_path / "prompts").iterdir()}
 
 
 def test_init_keeps_what_exists(tmp_path: Path) -> None:

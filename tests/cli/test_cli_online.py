@@ -1,19 +1,15 @@
 """The commands against a running control application, over loopback."""
 
-import asyncio
 import json
 import os
-import socket
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import uvicorn
 
 from headgate.cli.log import follow
 from headgate.cli.main import main
@@ -25,6 +21,7 @@ from headgate.core.ids import now_us, uuid7
 from headgate.core.settings import load
 from headgate.spool.record import FinalRecord
 from headgate.spool.writer import SpoolWriter
+from support.served_control import over_loopback
 
 
 class Served:
@@ -69,22 +66,7 @@ def served(home: Path) -> Iterator[Served]:
         control.publisher.publish()
         while control.ingest.step():
             pass
-        assert control.asgi is not None
-        config = uvicorn.Config(
-            control.asgi, log_config=None, lifespan="off", http="httptools", ws="none", timeout_graceful_shutdown=1
-        )
-        server = uvicorn.Server(config)
-        listener = socket.create_server(("127.0.0.1", 0))
-        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-
-        async def serve() -> None:
-            control.stored.bind(asyncio.get_running_loop())
-            await server.serve(sockets=[listener])
-
-        thread = threading.Thread(target=asyncio.run, args=(serve(),))
-        thread.start()
-        stack.callback(thread.join)
-        stack.callback(setattr, server, "should_exit", True)
+        url = stack.enter_context(over_loopback(control))
         control.home.announce(ServerInfo(pid=os.getpid(), url=url, started_at_us=now_us(), version="0"))
         yield Served(control, url)
 

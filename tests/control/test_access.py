@@ -39,7 +39,7 @@ def test_every_route_lets_in_exactly_the_roles_it_states(serve: Serve) -> None:
 
 
 def _is_sent_to_login(served: Any, method: str, path: str, key: str | None) -> bool:
-    if method != "GET" or not path.startswith(("/ui/requests", "/ui/prompts", "/ui/kb")):
+    if method != "GET" or not path.startswith(("/ui/requests", "/ui/prompts", "/ui/runs", "/ui/kb", "/ui/models")):
         return False
     return str(served.ask(method, path, key=key).headers.get("location", "")).startswith("/ui/login")
 

@@ -3,17 +3,19 @@
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from headgate.core.settings import Protect
 from support.control_settings import OPENAI_SETTINGS
-from support.eval_bench import SUITE, Bench
+from support.eval_bench import SUITE, Bench, rows
 from support.pushed_prompts import GREET, push_prompt
 
 Serve = Callable[..., Any]
 CROWD = tuple(f"Person {number}" for number in range(24))
+FEW = CROWD[:6]
 RULE = Protect(kind="prompt", policy="starter", where="headgate.toml line 31")
 GATED = SUITE + '  - {id: by_name, type: regex, pattern: "Hello Person", role: primary}\n'
 MINE = "schema: headgate/gate@1\nname: mine\ngrade: C\nabsolute: [{metric: must_pass, failures: 24}]\n"
@@ -145,3 +147,152 @@ def test_two_people_are_needed_where_the_rule_says_so(serve: Serve) -> None:
     assert own.status_code == 403
     bench.post("/api/prompts/greet/approve", {"version": 1, "reason": "looks right"}, key=boss)
     assert bench.promote(1).json()["aliases"] == {"production": 1}
+
+
+# A suite that was made weaker under the same name.
+
+OWN = """\
+schema: headgate/gate@1
+grade: B
+absolute: [{metric: must_pass, failures: 0}]
+primary: [{metric: primary, no_significant_loss: {}}]
+"""
+
+
+@pytest.fixture
+def kept(serve: Serve, tmp_path: Path) -> Bench:
+    """A home whose rule has grade B, and in which version 1 is production by the receipt of its suite."""
+    (tmp_path / "own.yaml").write_text(OWN)
+    rule = Protect(
+        kind="prompt", policy="own.yaml", where="headgate.toml line 31", policy_file=str(tmp_path / "own.yaml")
+    )
+    served = serve(settings=replace(OPENAI_SETTINGS, protect=(rule,)), require_key=True)
+    author = served.key("approver")
+    bench = Bench(served, FEW, GATED, key=author)
+    gate(bench, bench.evaluated(1), alias="production")
+    assert bench.promote(1).status_code == 200
+    return bench
+
+
+def boss(bench: Bench) -> str:
+    """Someone else."""
+    key: str = bench.served.key("approver", "other")
+    return key
+
+
+def on_suite(bench: Bench, text: str, *people: str) -> Any:
+    """Version 2 judged against production by another text of the suite, on the people named."""
+    bench.suite = bench.post("/api/evals/suites", {"file": "evals/greetings.yaml", "text": text})["sha256"]
+    if people:
+        bench.people = people
+        bench.post("/api/datasets/push", {"name": "people", "rows_jsonl": rows(people)})
+    before = bench.evaluated(1)
+    return gate(bench, bench.evaluated(2, baseline_run=before), before, alias="production")
+
+
+@pytest.mark.parametrize(
+    ("text", "people", "said"),
+    [
+        (SUITE + '  - {id: any, type: regex, pattern: "."}\n', FEW, "the scorer by_name is gone"),
+        (GATED.replace("Hello Person", ""), FEW, "the scorer by_name is not what it was"),
+        (GATED.replace(", must_pass: true", ""), FEW, "the scorer named is not what it was"),
+        (GATED, FEW[:4], "2 cases are gone (person 4, person 5)"),
+    ],
+)
+def test_a_weakened_suite_passes_and_moves_nothing_without_a_second_person(
+    kept: Bench, text: str, people: tuple[str, ...], said: str
+) -> None:
+    answer = on_suite(kept, text, *people)
+    assert (answer["verdict"]["verdict"], answer["grade"], answer["receipt"]["grade"]) == ("pass", "C", "C")
+    assert answer["receipt"]["weaker"] == [said] == answer["verdict"]["yardstick"]["weaker"]
+    refused = kept.promote(2).json()["error"]
+    assert refused["code"] == "move_refused"
+    assert "asks for evidence no weaker than what production rests on" in refused["message"]
+    assert said in refused["message"] and "headgate prompt approve greet@2" in refused["hint"]
+    assert kept.served.get("/api/prompts/greet", key=kept.key)["aliases"] == {"production": 1}
+    kept.post("/api/prompts/greet/approve", {"version": 2, "reason": "the case was wrong"}, key=boss(kept))
+    assert kept.promote(2).json()["aliases"] == {"production": 2}
+    newest = kept.served.get("/api/history?object=prompt:greet", key=kept.key)["entries"][0]
+    assert newest["detail"]["weaker"] == [f"suite greetings: {said}"]
+
+
+def test_a_suite_with_more_in_it_moves_as_before_and_becomes_what_the_next_one_is_held_against(kept: Bench) -> None:
+    stronger = GATED + '  - {id: polite, type: regex, pattern: "Hello", role: primary}\n'
+    answer = on_suite(kept, stronger)
+    assert answer["verdict"]["yardstick"]["stronger"] == ["the scorer polite is new"]
+    assert (answer["receipt"]["weaker"], answer["receipt"]["grade"]) == ([], "B")
+    assert kept.promote(2).json()["aliases"] == {"production": 2}
+    push_prompt(kept.served, GREET.format(name="greet", system="Be warm."), kept.key)
+    kept.suite = kept.post("/api/evals/suites", {"file": "evals/greetings.yaml", "text": GATED})["sha256"]
+    before = kept.evaluated(2)
+    again = gate(kept, kept.evaluated(3, baseline_run=before), before, alias="production")
+    assert again["receipt"]["weaker"] == ["the scorer polite is gone"]
+    assert kept.promote(3).status_code == 403
+
+
+def test_another_suite_does_not_stand_in_for_the_one_that_production_rests_on(kept: Bench) -> None:
+    answer = on_suite(kept, GATED.replace("suite: greetings", "suite: easy"))
+    assert (answer["verdict"]["yardstick"], answer["grade"]) == (None, "B")
+    refused = kept.promote(2).json()["error"]["message"]
+    assert "suite greetings, which production rests on, was not passed" in refused
+
+
+def test_a_yes_that_is_older_than_the_weaker_evidence_does_not_count(kept: Bench) -> None:
+    someone = boss(kept)
+    kept.post("/api/prompts/greet/approve", {"version": 2, "reason": "looks right"}, key=someone)
+    on_suite(kept, GATED, *FEW[:4])
+    assert kept.promote(2).status_code == 403
+    rule = kept.served.get("/api/evals/rule?prompt=greet&version=2", key=kept.key)
+    assert rule["weaker"] == ["suite greetings: 2 cases are gone (person 4, person 5)"]
+    assert "no weaker than what production rests on" in rule["missing"][0]["reason"]
+    body = {"alias": "production", "version": 2}
+    moved = kept.served.ask("POST", "/api/prompts/greet/aliases", body=body, key=someone)
+    assert moved.status_code == 200, "an approver who is not the author says yes by moving it"
+
+
+def test_an_override_sets_what_the_next_version_is_held_against(kept: Bench) -> None:
+    answer = on_suite(kept, GATED, *FEW[:4])
+    moved = kept.promote(2, override=True, reason="two cases were of a product that is gone").json()["move"]
+    assert (moved["gate"], moved["receipt_id"]) == ("override", answer["receipt"]["receipt"])
+    push_prompt(kept.served, GREET.format(name="greet", system="Be warm."), kept.key)
+    before = kept.evaluated(2)
+    again = gate(kept, kept.evaluated(3, baseline_run=before), before, alias="production")
+    assert (again["receipt"]["weaker"], again["receipt"]["since"]) == ([], answer["receipt"]["receipt"])
+    assert kept.promote(3).json()["aliases"] == {"production": 3}
+
+
+def test_under_a_policy_of_grade_c_a_weakened_suite_is_said_and_moves(bench: Bench) -> None:
+    gate(bench, bench.evaluated(1), alias="production")
+    bench.promote(1)
+    answer = on_suite(bench, GATED, *CROWD[:22])
+    assert answer["receipt"]["weaker"] == ["2 cases are gone (person 22, person 23)"]
+    assert any("weaker than rcpt_" in one for one in answer["verdict"]["warnings"])
+    assert bench.promote(2).json()["aliases"] == {"production": 2}
+
+
+def planned(bench: Bench, **more: Any) -> Any:
+    body = {"suite": "greetings", "prompt": "greet", "cases": 24, "primary": ["by_name"], "must_pass": ["named"]}
+    return bench.post("/api/evals/detect", {**body, **more})
+
+
+def test_a_plan_takes_the_spread_from_earlier_runs_and_says_so(bench: Bench) -> None:
+    first = planned(bench, policy="standard")
+    (rule,) = first["rules"]
+    assert (first["policy"], first["min_items"], rule["metric"], rule["margin"]) == ("standard", 60, "by_name", 0.05)
+    assert rule["assumed"].startswith("no earlier run tells: 20% of the cases differ")
+    assert rule["needed_items"] == 517 and rule["smallest"] > 0.2
+    one = bench.evaluated(1, bad=CROWD[:3])
+    (single,) = planned(bench, policy="standard")["rules"]
+    assert single["assumed"].startswith(f"scores vary as in {one}")
+    two = bench.evaluated(2, bad=CROWD[2:4])
+    (pair,) = planned(bench, policy="standard")["rules"]
+    assert pair["assumed"] == f"differences vary as between greet@2 and greet@1 ({two})"
+    assert pair["smallest"] != single["smallest"] != rule["smallest"]
+
+
+def test_a_plan_follows_the_rule_of_the_server_and_refuses_what_is_none(bench: Bench) -> None:
+    assert planned(bench)["policy"] == "starter"
+    (rule,) = planned(bench, clusters=4)["rules"]
+    assert (rule["kind"], rule["power_at_margin"]) == ("no_significant_loss", None)
+    refused = bench.served.ask("POST", "/api/evals/detect", body={"suite": "s", "prompt": "greet", "cases": 0})
+    assert refused.status_code == 400

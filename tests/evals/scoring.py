@@ -14,6 +14,7 @@ ENOUGH: dict[str, dict[str, Any]] = {
     "json_path": {"path": "/total"},
     "judge.rubric": {"rubric": "It is right."},
     "similarity": {"model": "demo-embed"},
+    "judge.answer_relevance": {"model": "demo-embed"},
     "python": {"code": "def score(row, output):\n    return 1\n"},
 }
 """The least parameters of the types that need any."""

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from headgate.cli.ways import way_findings
 from headgate.core.settings import Settings, Timeout, Upstream
 from support.authority import Authority
 from support.client import call, request_bytes
@@ -216,3 +217,52 @@ def test_whole_answers_and_answers_that_fail_are_finished_as_well(
 def call_again(worker: WorkerProcess, upstream: ScriptedUpstream) -> int:
     upstream.script(answer(b"{}"))
     return call(worker.port, request_bytes()).status
+
+
+# What `headgate doctor` says of them.
+
+
+def findings_of(upstream: Upstream) -> list[tuple[str, str]]:
+    return [(found.level, found.what) for found in way_findings(settings_for(upstream))]
+
+
+@NEEDS_OPENSSL
+def test_the_doctor_finds_a_way_that_is_open_and_says_nothing_of_a_plain_one(
+    proxy: Proxy, authority: Authority
+) -> None:
+    certificate, key = authority.client_files()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        one = far(f"http://127.0.0.1:{listener.getsockname()[1]}/v1")
+        assert findings_of(one) == []
+        known = replace(one, client_cert_file=str(certificate), client_key_file=str(key))
+        ((level, what),) = findings_of(replace(known, proxy=proxy.url, ca_file=str(authority.certificate)))
+    assert (level, proxy.url in what, str(authority.certificate) in what, str(certificate) in what) == (
+        "ok",
+        *[True] * 3,
+    )
+    assert len(proxy.heads) == 1
+
+
+def test_the_doctor_names_a_proxy_that_is_not_there_or_refuses(proxy: Proxy) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as unused:
+        port = unused.getsockname()[1]
+    ((level, what),) = findings_of(replace(far("https://far.example/v1"), proxy=f"http://127.0.0.1:{port}"))
+    assert (level, "Connection refused" in what) == ("fault", True)
+    refusing = Proxy(b"HTTP/1.1 403 Not this host\r\n\r\n")
+    ((level, what),) = findings_of(replace(far("https://far.example/v1"), proxy=refusing.url))
+    refusing.close()
+    assert (level, "403 Not this host" in what) == ("fault", True)
+    assert refusing.heads[0].startswith(b"CONNECT far.example:443 HTTP/1.1\r\n")
+
+
+@NEEDS_OPENSSL
+def test_the_doctor_names_certificate_files_that_are_of_no_use(authority: Authority, tmp_path: Path) -> None:
+    damaged, leaf = tmp_path / "damaged.pem", authority.client_files()[0]
+    damaged.write_text("no certificate")
+    for upstream in (
+        replace(far("https://far.example/v1"), ca_file=str(damaged)),
+        replace(far("https://far.example/v1"), ca_file=str(leaf)),
+        replace(far("https://far.example/v1"), client_cert_file=str(damaged), client_key_file=str(damaged)),
+    ):
+        ((level, what),) = findings_of(upstream)
+        assert (level, str(upstream.ca_file or upstream.client_cert_file) in what) == ("fault", True)

@@ -186,7 +186,7 @@ def test_nothing_is_sent_twice_after_an_answer_began(worker: WorkerProcess, upst
 
 @pytest.mark.parametrize(
     ("script", "status", "code"),
-    [([3.0], 504, "upstream_timeout"), ([STREAM_HEAD, chunk(EVENTS[0]), 3.0], 200, "timeout")],
+    [([3.0], 504, "upstream_timeout"), ([STREAM_HEAD, chunk(EVENTS[0]), 3.0], 200, "upstream_stalled")],
 )
 def test_each_deadline_has_its_own_ending(
     worker: WorkerProcess, upstream: ScriptedUpstream, script: list[bytes | float | str], status: int, code: str

@@ -24,8 +24,13 @@ def test_the_sample_suite_runs_in_the_demo_and_a_new_version_reaches_production(
     assert run("prompt", "push")[0] == 0
     code, said = run("eval", "gate", "support-answer", "--prompt", "support-answer@2")
     assert code == 0 and said.count("PASS") == 1 and "Receipt" in said, said
+    code, said = run("eval", "report", "last", "--format", "markdown")
+    assert code == 0 and "The gate passed" in said and "support-answer@2" in said, said
     code, said = run("prompt", "promote", "support-answer@2")
     assert code == 0 and "receipt" in said, said
+    code, said = run("eval", "plan", "support-answer", "--policy", "standard")
+    assert code == 0 and "20 calls to judge-rubric, $" in said, said
+    assert "Policy standard, with a power of 80% at alpha 0.05:" in said and "could show a difference of" in said, said
     newest = server.api("/api/evals/runs")["runs"][0]["run"]
     code, said = run("eval", "report", newest, "-o", "report.html")
     assert code == 0, said
@@ -41,3 +46,11 @@ def test_the_sample_suite_runs_in_the_demo_and_a_new_version_reaches_production(
     card = json.loads(said)["card"]
     assert (card["facts"]["n"], card["expired"]) == (len(judged), False)
     assert run("judge", "card", "judge-rubric")[1].count("card_") == 1
+
+    code, said = run("eval", "run", "classify-ticket", "--json")
+    assert code == 0, said
+    totals = {row["scorer"]: row["value"] for row in map(json.loads, run("eval", "export", "last")[1].splitlines())}
+    assert set(totals) == {"readable", "queue", "urgency", "all-of-it"}
+
+    code, said = run("eval", "init", "answers", "--prompt", "support-answer", "--from-log", "25")
+    assert code == 2 and "has no calls of support-answer" in said, "calls of evaluations are no traffic"

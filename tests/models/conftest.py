@@ -13,7 +13,16 @@ kind = "openai"
 base_url = "http://127.0.0.1:9/v1"
 
 [models]
-timeout_s = 5
+timeout_s = 2
+memory_mb = 1024
+spare = 2
+
+[[protect]]
+kind = "model"
+name = "churn*"
+alias = "champion"
+policy = "standard"
+approvers = 1
 """
 
 

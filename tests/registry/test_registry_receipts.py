@@ -97,7 +97,7 @@ def give(database: Database, **changes: Any) -> Receipt:
             **changes,
         }
     )
-    receipts.store(database, decision, receipt)
+    receipts.store(database, decision, [receipt])
     return receipt
 
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as some
 from scipy import stats as oracle
 
-from headgate.stats.bounds import Differences, difference_bounds
+from headgate.stats.bounds import Differences, critical_value, difference_bounds, skewness
 from headgate.stats.distributions import t_quantile
 
 ALPHA, MARGIN = 0.05, 0.05
@@ -101,3 +101,40 @@ def test_false_passes_of_scores_stay_near_alpha(kind: str) -> None:
         found = difference_bounds(Differences(values=values, clusters=clusters), ALPHA)
         passed += found is not None and found.low > -MARGIN
     assert passed / rounds <= ALPHA + 0.02  # twice the standard error of 800 rounds, and a little
+
+
+def test_a_tail_of_losses_costs_more_the_longer_it_is_and_nothing_on_the_other_side() -> None:
+    t = t_quantile(0.95, 59)
+    values = [float(critical_value(t, lean, 60)) for lean in (-5.0, 0.0, 1e-7, 0.5, 1.0, 2.0, 4.0, 7.0)]
+    assert values[0] == values[1] == t
+    assert values == sorted(values) and values[-1] > values[1] + 1
+    assert values[2] == pytest.approx(t, abs=1e-6)
+
+
+@given(lean=some.floats(0, 7.5), units=some.integers(3, 3000))
+def test_the_correction_is_never_below_the_textbooks(lean: float, units: int) -> None:
+    t = t_quantile(0.95, units - 1)
+    textbook = t + lean * (1 + 2 * t * t) / (6 * units**0.5)
+    assert float(critical_value(t, lean, units)) >= textbook - 1e-12
+
+
+@given(values=some.lists(some.floats(-1, 1), min_size=3, max_size=60))
+def test_skewness_is_that_of_scipy(values: list[float]) -> None:
+    given_values = np.array(values)
+    spread = given_values - given_values.mean()
+    if float(np.std(given_values)) > 1e-6:
+        assert skewness(spread) == pytest.approx(float(oracle.skew(given_values)), rel=1e-6, abs=1e-6)
+
+
+def test_scores_that_fall_far_and_seldom_pass_falsely_no_more_than_they_may() -> None:
+    chance = np.random.default_rng(5)
+    rounds, ours, plain = 600, 0, 0
+    for _ in range(rounds):
+        fell = chance.random(60) < 0.3
+        values = np.where(fell, -MARGIN / 0.3 + 0.3 - chance.exponential(0.3, 60), 0.0)
+        found = difference_bounds(Differences(values=values), ALPHA)
+        assert found is not None
+        ours += found.low > -MARGIN
+        plain += values.mean() - t_quantile(0.95, 59) * values.std(ddof=1) / 60**0.5 > -MARGIN
+    assert ours / rounds <= ALPHA + 3 * (ALPHA * (1 - ALPHA) / rounds) ** 0.5
+    assert plain / rounds > 0.09

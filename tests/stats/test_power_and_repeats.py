@@ -56,6 +56,14 @@ def test_the_needed_cases_are_the_fewest_with_that_power(distance: float, sd: fl
     assert n == math.ceil(theirs)
 
 
+@pytest.mark.parametrize("skew", [0.0, -2.0, -5.0])
+def test_a_plan_for_the_gates_own_bound_asks_for_more_the_longer_the_tail_of_losses(skew: float) -> None:
+    plain, found = needed_for_bound(0.05, 0.2), needed_for_bound(0.05, 0.2, skew=skew)
+    assert plain is not None and found is not None and found > plain
+    assert bound_power(0.05, 0.2, found, 0.05, skew) >= 0.8
+    assert needed_for_bound(0.05, 0.2, skew=3.0) in (plain, plain + 1)  # a tail of gains costs nothing
+
+
 def test_what_cannot_be_shown_needs_no_number() -> None:
     assert needed_for_bound(0.0, 0.3) is None
     assert needed_for_bound(1e-7, 0.5) is None
@@ -119,6 +127,16 @@ def test_o1_mini_on_judgebench_is_as_consistent_as_published() -> None:
     assert counts == {**published, "unparsable": 0}
     # 110 of 350 change their verdict: all but the 240 that are the same in both orders.
     assert 1 - (swap_consistency(counts) or 0) == pytest.approx(110 / 350)
+
+
+def test_claude_3_haiku_on_judgebench_agrees_with_itself_in_half_of_the_pairs() -> None:
+    kinds: list[tuple[Choice | None, Choice | None]] = [
+        ("second", "first"), ("tie", "tie"), ("first", "first"), ("second", "second"), ("tie", "second"), (None, "tie"),
+    ]  # fmt: skip
+    published = (81, 54, 37, 7, 78, 13)
+    counts = swap_counts([pair for pair, count in zip(kinds, published, strict=True) for _ in range(count)])
+    assert tuple(counts.values()) == published
+    assert swap_consistency(counts) == pytest.approx(135 / 270, abs=1e-12)
 
 
 def test_both_orders_together_are_one_observation() -> None:

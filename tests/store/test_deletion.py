@@ -143,6 +143,7 @@ def test_deletions_in_a_file_of_before_they_were_numbered_are_purged_once_more(h
     home.log.close()
     with duckdb.connect(str(home.path / "requests.duckdb")) as old:
         old.execute("ALTER TABLE deletions DROP COLUMN number; DROP TABLE rewrites")
+        old.execute("DROP TABLE tallies; DROP TABLE removals; ALTER TABLE file_changes DROP COLUMN sha256")
         old.execute("ALTER TABLE alias_moves DROP COLUMN gate; ALTER TABLE alias_moves DROP COLUMN receipt_id")
         old.execute("ALTER TABLE eval_runs DROP COLUMN finished_at")
         for table, names in (("predictions", "predicted alias entity predicted_at"), ("labels", "model entity as_of")):

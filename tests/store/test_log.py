@@ -104,8 +104,8 @@ def test_ingest_goes_on_by_itself_after_a_failed_commit_that_was_durable(
     first = home.exchange()
     store = Log.store
 
-    def durable_but_failing(log: Log, rows: list[RequestRow], mark: Mark) -> None:
-        store(log, rows, mark)
+    def durable_but_failing(log: Log, rows: list[RequestRow], mark: Mark, tallies: dict[int, str]) -> None:
+        store(log, rows, mark, tallies)
         with log.writing():
             raise duckdb.FatalException("checkpoint failed after commit")
 

@@ -1,7 +1,7 @@
 """Classic models for tests: trained here and now from scikit-learn's bundled data, converted to ONNX."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
@@ -53,6 +53,26 @@ def breast_cancer(regularisation: float = 1.0) -> TrainedModel:
         truth=data.target[400:],
         features=tuple(str(name) for name in data.feature_names),
     )
+
+
+@cache
+def worse() -> TrainedModel:
+    """A classifier of the same 30 features that has learnt from shuffled labels, so that its guesses are no good."""
+    good = breast_cancer()
+    data = load_breast_cancer()
+    rows, labels = data.data.astype(np.float32)[:400], np.random.default_rng(3).permutation(data.target[:400])
+    estimator = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000)).fit(rows, labels)
+    onnx = to_onnx(estimator, rows[:1], options={"zipmap": False}).SerializeToString()
+    return replace(good, estimator=estimator, onnx=onnx)
+
+
+def labelled(trained: TrainedModel, *, rows: int | None = None) -> str:
+    """Held-out rows with their labels, as a dataset file."""
+    lines = [
+        {"id": f"case-{number}", "input": dict(zip(trained.features, map(float, row), strict=True)), "expected": truth}
+        for number, (row, truth) in enumerate(zip(trained.rows[:rows], trained.truth[:rows].tolist(), strict=True))
+    ]
+    return "".join(json.dumps(line) + "\n" for line in lines)
 
 
 @cache

@@ -8,7 +8,7 @@ HOSTILE = "<script>alert(1)</script>\"'><img src=http://evil.example/x onerror=a
 
 _TAGS = """html head meta title link body a header nav img div span form input button main section h1 h2 h3 p small b
 code pre label select option datalist dl dt dd figure figcaption svg g rect details summary time br
-table caption thead tbody tfoot tr th td article ol ul li"""
+table caption thead tbody tfoot tr th td article ol ul li h4 line circle text"""
 
 
 class _Checker(HTMLParser):

@@ -1,9 +1,14 @@
 """Content encodings undone on any byte split, bounded, never raising."""
 
 import gzip
+import sys
+import tracemalloc
 import zlib
+from typing import Any
 
+import brotli
 import pytest
+import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -28,6 +33,8 @@ BODIES = {
     "deflate": zlib.compress(TEXT),
     "Deflate, identity": raw_deflate(TEXT),
     "identity": TEXT,
+    "br": brotli.compress(TEXT),
+    "zstd": zstandard.compress(TEXT[:100]) + zstandard.compress(TEXT[100:]),  # several frames
 }
 
 
@@ -53,9 +60,37 @@ def test_body_without_encoding_passes_as_the_same_object() -> None:
     assert BodyDecoder("identity").feed(TEXT) is TEXT
 
 
-@pytest.mark.parametrize("encoding", ["br", "zstd", "gzip, br", "gzip, gzip"])
+@pytest.mark.parametrize("encoding", ["compress", "gzip, br", "gzip, gzip"])
 def test_other_encodings_give_nothing_and_a_note(encoding: str) -> None:
     assert decoded(encoding, [b"abc"]) == (b"", f"content-encoding {encoding} is not read")
+
+
+@pytest.mark.parametrize(("encoding", "library"), [("br", "brotli"), ("zstd", "zstandard")])
+def test_an_encoding_whose_library_is_not_there_gives_nothing_and_a_note(
+    encoding: str, library: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, library, None)  # as where it was not installed
+    assert decoded(encoding, [BODIES[encoding]]) == (b"", f"content-encoding {encoding} is not read")
+
+
+@pytest.mark.parametrize("encoding", ["br", "zstd"])
+def test_a_bomb_of_the_other_encodings_stops_at_the_limit_without_being_built(encoding: str) -> None:
+    pack: Any = brotli.compress if encoding == "br" else zstandard.ZstdCompressor(level=19).compress
+    bomb = pack(b"\0" * (512 << 20))
+    tracemalloc.start()
+    out, note = decoded(encoding, [bomb, bomb], limit_bytes=100_000)
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert (len(out), note) == (100_000, "the decoded body is longer than 100000 bytes; the rest was not read")
+    assert most < 24 << 20
+
+
+def test_a_window_beyond_what_http_allows_is_refused() -> None:
+    parameters = zstandard.ZstdCompressionParameters(window_log=27)
+    packer = zstandard.ZstdCompressor(compression_params=parameters).compressobj()
+    data = packer.compress(TEXT) + packer.flush()
+    assert decoded("zstd", [data])[0] == b""
+    assert (decoded("zstd", [data])[1] or "").startswith("the encoded body is damaged")
 
 
 def test_bomb_stops_at_the_limit() -> None:
@@ -67,7 +102,7 @@ def test_bomb_stops_at_the_limit() -> None:
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.sampled_from(["gzip", "deflate"]), st.lists(st.binary(max_size=30), max_size=5))
+@given(st.sampled_from(["gzip", "deflate", "br", "zstd"]), st.lists(st.binary(max_size=30), max_size=5))
 def test_junk_never_raises(encoding: str, pieces: list[bytes]) -> None:
     decoded(encoding, pieces)
     out, _ = decoded(encoding, [BODIES[encoding][:200], *pieces])

@@ -37,12 +37,12 @@ def home_option(command: _Command) -> _Command:
 
 
 @contextlib.contextmanager
-def connect(home: Path | None) -> "Iterator[Client]":
+def connect(home: Path | None, *, makes_log_anew: bool = False) -> "Iterator[Client]":
     """A client of the gateway that a command means.
 
     ``--home`` (or HEADGATE_HOME) means that data directory: its running server, else its files. Otherwise HEADGATE_URL
     means that address and nothing else. Otherwise: the server that runs on ./.headgate, else whatever answers at the
-    default address, else the files of ./.headgate, said so on stderr.
+    default address, else the files of ./.headgate, said so on stderr. ``makes_log_anew``: see ``offline``.
     """
     place = _place(home)
     if place.url is not None:
@@ -53,7 +53,7 @@ def connect(home: Path | None) -> "Iterator[Client]":
         note(place.note)
     from headgate.cli.offline import offline
 
-    with offline(place.home) as client:
+    with offline(place.home, makes_log_anew=makes_log_anew) as client:
         yield client
 
 

@@ -21,6 +21,7 @@ from headgate.cli.checks import (
 from headgate.cli.connect import home_option
 from headgate.cli.output import emit_json
 from headgate.cli.text import printable
+from headgate.cli.ways import way_findings
 from headgate.core.errors import ConfigurationError, HeadgateError
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ _COLOURS = {"ok": "green", "advice": "yellow", "fault": "red"}
 @click.option("--json", "as_json", is_flag=True, help="Print JSON: findings, faults.")
 @home_option
 def doctor(config: Path | None, home: Path | None, as_json: bool) -> int:
-    """Check the configuration, provider keys, data directory, disk, port, server, prices, clients and clock.
+    """Check configuration, provider keys, proxies, certificates, data directory, disk, port, server, prices and clock.
 
     Every finding says what is wrong and how to mend it. Exit code 1 when a fault was found; advice alone is no fault.
 
@@ -86,6 +87,7 @@ def examine(config: Path | None, home: Path | None) -> Iterator[Finding]:
         yield fault
     elif settings is not None:
         yield from settings_findings(settings)
+        yield from way_findings(settings)
         yield from policy_findings(settings)
     yield from home_findings(place, settings.log.max_disk_gb if settings is not None else 20)
     yield from _server(settings, place, home)

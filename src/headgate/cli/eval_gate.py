@@ -8,13 +8,16 @@ import click
 
 from headgate.cli.connect import connect, home_option
 from headgate.cli.eval_files import FoundSuite, find_suite, is_suite, push
-from headgate.cli.eval_sides import carry_out, exit_code, limit_options, limits_of, say_ending, start
+from headgate.cli.eval_kb import KB, kb_sides
+from headgate.cli.eval_results import run_named, write_file
+from headgate.cli.eval_sides import Side, carry_out, exit_code, limit_options, limits_of, say_ending, start
 from headgate.cli.output import emit_json, note
 from headgate.cli.prompt_files import read_text
 from headgate.cli.text import count, printable
 
 if TYPE_CHECKING:
     from headgate.client import Client
+    from headgate.evals.runner.side import Limits
 
 EXIT_FAIL = 1
 EXIT_INCONCLUSIVE = 3
@@ -28,9 +31,17 @@ _SHIPPED = ("starter", "standard", "strict")
 @click.option(
     "--prompt", metavar="NAME@REF", help="The candidate.  [default: the newest version of the suite's target]"
 )
+@KB
 @click.option("--against", default=PRODUCTION, show_default=True, metavar="REF", help="What it is compared with.")
 @click.option(
     "--policy", metavar="NAME|FILE", help="starter, standard, strict or a file.  [default: the server's rule]"
+)
+@click.option(
+    "--markdown",
+    "comment",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Write the report for a pull request here.",
 )
 @click.option("--fail-exit", type=click.IntRange(1, 255), default=EXIT_FAIL, show_default=True, help="Code of a fail.")
 @limit_options
@@ -39,18 +50,22 @@ _SHIPPED = ("starter", "standard", "strict")
 def gate(
     suite: str,
     prompt: str | None,
+    kb: str | None,
     against: str,
     policy: str | None,
+    comment: Path | None,
     fail_exit: int,
     budget: str | None,
     concurrency: int | None,
     as_json: bool,
     home: Path | None,
 ) -> int:
-    """Judge a version by a policy on SUITE: a name in evals/, a file, a sample, or the id of a stored or imported run.
+    """Judge a version by a policy on SUITE: a name in evals/, a file, a sample, or a stored or imported run.
 
     Runs what is missing on both sides; the gateway computes the verdict from its own log. A pass under the server's
-    rule leaves a receipt, which headgate prompt promote needs. With an imported run, --prompt and --against name
+    rule leaves a receipt, which headgate prompt promote needs. With --kb a version of a knowledge base is judged: the
+    prompt (as production has it, unless named) reads it on one side, and on the other what --against means; the receipt
+    is for headgate kb promote. With an imported run, --prompt and --against name
     systems in it, and no receipt is made. While the alias means nothing yet, only the absolute rules decide.
 
     Exit codes: 0 pass, 1 fail, 3 inconclusive (more cases are needed), 4 budget, 5 upstream, 130 interrupted.
@@ -58,30 +73,45 @@ def gate(
     \b
     Examples:
       headgate eval gate support-answer --prompt support-answer@8 --against production
+      headgate eval gate support-answer --kb handbook@4 --against production
       headgate eval gate support-answer --policy evals/policies/own.yaml --json
+      headgate eval gate support-answer --prompt support-answer@candidate --markdown comment.md
       headgate eval gate 019ab6c2-7f31-7000-8000-000000000000 --prompt new --against old --policy standard
     """
-    rules = _policy(policy)
+    rules = policy_text(policy)
     with connect(home) as client:
         if is_suite(suite):
             found = find_suite(suite)
-            ended = _both_sides(client, found, prompt, against, (budget, concurrency), as_json)
+            sides = _sides(client, found, prompt, kb, against)
+            ended = run_sides(client, found, sides, limits_of(found.suite, budget, concurrency), as_json)
             if isinstance(ended, int):
                 return ended
             candidate, baseline = ended
             alias = against if "@" not in against and not against.isdigit() else PRODUCTION
-            answer = client.gate(candidate, baseline, policy=rules, alias=alias)
+            about = None if kb is None else "kb"
+            answer = client.gate(candidate, baseline, policy=rules, alias=alias, about=about)
         else:
-            answer = _of_stored(client, suite, prompt, against, rules)
+            candidate = run_named(client, suite)
+            answer = _of_stored(client, candidate, prompt, against, rules)
+        if comment is not None:
+            write_file(comment, _comment(client, candidate))
     if as_json:
         emit_json(answer)
     else:
         print_verdict(answer)
+        note(f"Case by case: headgate eval report {candidate} --open")
     verdict = str((answer.get("verdict") or {}).get("verdict"))
     return {"pass": 0, "fail": fail_exit}.get(verdict, EXIT_INCONCLUSIVE)
 
 
-def _policy(given: str | None) -> str | None:
+def _comment(client: "Client", run: str) -> bytes:
+    """The run and its last gate, which was just now, as a comment on a pull request."""
+    from headgate.evals.report import markdown, read_report
+
+    return markdown(read_report(b"".join(client.run_report(run)))).encode()
+
+
+def policy_text(given: str | None) -> str | None:
     """The name of a policy that ships, or the text of a file."""
     if given is None or given in _SHIPPED:
         return given
@@ -90,32 +120,36 @@ def _policy(given: str | None) -> str | None:
     return read_text(Path(given))
 
 
-def _both_sides(
-    client: "Client",
-    found: FoundSuite,
-    prompt: str | None,
-    against: str,
-    limits: tuple[str | None, int | None],
-    as_json: bool,
-) -> tuple[str, str | None] | int:
-    """The runs of candidate and baseline (None: nothing stands there yet), or the exit code of a run that stopped."""
-    wanted = limits_of(found.suite, *limits)
-    sha256 = push(client, found)
+def _sides(
+    client: "Client", found: FoundSuite, prompt: str | None, kb: str | None, against: str
+) -> tuple[Side, Side | None]:
+    """Candidate and baseline; None: nothing stands there yet."""
     name = found.suite.target.prompt.partition("@")[0]
-    candidate_ref = prompt or f"{name}@latest"
-    baseline_ref = baseline_of(client, name, candidate_ref, against)
+    if kb is not None:
+        return kb_sides(client, prompt or name, kb, against)
+    candidate = prompt or f"{name}@latest"
+    before = baseline_of(client, name, candidate, against)
+    return Side(prompt=candidate), None if before is None else Side(prompt=before)
+
+
+def run_sides(
+    client: "Client", found: FoundSuite, sides: tuple[Side, Side | None], limits: "Limits", as_json: bool
+) -> tuple[str, str | None] | int:
+    """The runs of candidate and baseline, or the exit code of a run that stopped."""
+    candidate, baseline = sides
+    sha256 = push(client, found)
     baseline_run: str | None = None
-    for ref in (baseline_ref, candidate_ref):
-        if ref is None:
+    for side in (baseline, candidate):
+        if side is None:
             continue
-        started = start(client, found, ref, baseline_run=baseline_run, suite_sha256=sha256)
-        ran = carry_out(client, started, wanted, as_json=as_json)
+        started = start(client, found, side.prompt, kb=side.kb, baseline_run=baseline_run, suite_sha256=sha256)
+        ran = carry_out(client, started, limits, as_json=as_json)
         if not as_json:
             say_ending(ran)
         if ran.stopped is not None:
             note("No verdict: a side is not complete.")
             return exit_code(ran)
-        if ref == candidate_ref:
+        if side is candidate:
             return ran.run, baseline_run
         baseline_run = ran.run
     raise AssertionError("the candidate's side always returns")
@@ -163,8 +197,9 @@ def _of_stored(client: "Client", run: str, prompt: str | None, against: str, pol
     return client.gate(run, baseline, policy=policy, alias=PRODUCTION)
 
 
-def print_verdict(answer: Mapping[str, Any]) -> None:
-    """The verdict first, then each rule with its figures, then what follows from it."""
+def print_verdict(answer: Mapping[str, Any], *, is_last: bool = True) -> None:
+    """The verdict first, then each rule with its figures, then what follows from it; the next command only when no more
+    comes."""
     verdict: Mapping[str, Any] = answer.get("verdict") or {}
     word = printable(verdict.get("verdict"))
     against = verdict.get("baseline")
@@ -179,7 +214,7 @@ def print_verdict(answer: Mapping[str, Any]) -> None:
         _print_rule(rule)
     for warning in verdict.get("warnings") or []:
         note(f"warning: {warning}")
-    _print_next(answer, verdict)
+    _print_next(answer, verdict, is_last)
 
 
 def _print_rule(rule: Mapping[str, Any]) -> None:
@@ -202,15 +237,13 @@ def _print_rule(rule: Mapping[str, Any]) -> None:
         click.echo(f"      about {count(rule['needed_items'])} more cases would decide it")
 
 
-def _print_next(answer: Mapping[str, Any], verdict: Mapping[str, Any]) -> None:
-    receipt = answer.get("receipt")
-    if isinstance(receipt, Mapping):
-        name = printable(receipt.get("receipt") or receipt.get("id"))
-        click.echo(
-            f"Receipt {name}, grade {printable(receipt.get('grade'))}. "
-            f"Next: headgate prompt promote {printable(verdict.get('candidate'))}"
-        )
-    elif verdict.get("verdict") == "pass":
+def _print_next(answer: Mapping[str, Any], verdict: Mapping[str, Any], is_last: bool) -> None:
+    receipts = answer.get("receipts") or []
+    for receipt in receipts:
+        what = printable(f"{receipt.get('kind')} promote {receipt.get('object')}@{receipt.get('number')}")
+        then = f" Next: headgate {what}" if is_last else ""
+        click.echo(f"Receipt {printable(receipt.get('receipt'))}, grade {printable(receipt.get('grade'))}.{then}")
+    if not receipts and verdict.get("verdict") == "pass":
         why = printable(answer.get("no_receipt") or "it was not passed by every policy")
         click.echo(f"No receipt: {why}.")
 

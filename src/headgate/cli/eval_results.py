@@ -2,6 +2,7 @@
 
 import os
 import sys
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,11 +11,24 @@ import click
 from headgate.cli.connect import connect, home_option
 from headgate.cli.output import emit_json, note
 from headgate.cli.text import many, printable
+from headgate.core.errors import NotFound
 
 if TYPE_CHECKING:
+    from headgate.client import Client
     from headgate.evals.results import Result
 
 _ENDING = ".jsonl"
+NEWEST = "last"
+
+
+def run_named(client: "Client", named: str) -> str:
+    """The id of the run that ``named`` means: an id, or ``last``, the newest run. NotFound when there is none yet."""
+    if named != NEWEST:
+        return named
+    found = client.eval_runs(limit=1).get("runs") or []
+    if not found:
+        raise NotFound("There is no run yet.", hint="Make one: headgate eval run support-answer")
+    return str(found[0]["run"])
 
 
 def read_file(path: Path) -> "list[Result]":
@@ -51,6 +65,7 @@ def import_results(file: Path, as_json: bool, home: Path | None) -> None:
     for one in answer.get("runs") or []:
         systems = ", ".join(map(printable, one.get("systems") or []))
         click.echo(f"{printable(one.get('run'))}  {many(one.get('rows'), 'row')}, systems: {systems}")
+    note("Next: headgate eval gate RUN --prompt SYSTEM --against OTHER-SYSTEM, or headgate eval report RUN --open")
 
 
 @click.command("export")
@@ -60,20 +75,31 @@ def import_results(file: Path, as_json: bool, home: Path | None) -> None:
 )
 @home_option
 def export(run_id: str, target: Path | None, home: Path | None) -> None:
-    """Write the results of RUN in the neutral form; the same run gives the same bytes.
+    """Write the results of RUN (its id, or last) in the neutral form; the same run gives the same bytes.
 
     \b
     Examples:
+      headgate eval export last --to results.jsonl
       headgate eval export 019ab6c2-7f31-7000-8000-000000000000 --to results.jsonl
     """
     with connect(home) as client:
-        text = b"".join(client.run_results(run_id))
+        text = b"".join(client.run_results(run_named(client, run_id)))
     if target is None:
         sys.stdout.buffer.write(text)
         sys.stdout.buffer.flush()
         return
     write_file(target, text)
     note(f"{target}: {many(len(text.splitlines()), 'row')}")
+
+
+def open_report(client: "Client", run: str) -> None:
+    """Writes the report of a run as one HTML file of its own and shows it in a browser, where there is one."""
+    from headgate.evals.report import html, read_report
+
+    target = Path(tempfile.mkdtemp(prefix="headgate-report-")) / "report.html"
+    write_file(target, html(read_report(b"".join(client.run_report(run)))).encode())
+    note(f"Report: {target}")
+    click.launch(str(target))
 
 
 def write_file(target: Path, data: bytes) -> None:

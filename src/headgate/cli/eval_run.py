@@ -8,6 +8,8 @@ import click
 
 from headgate.cli.connect import connect, home_option
 from headgate.cli.eval_files import find_suite
+from headgate.cli.eval_kb import KB
+from headgate.cli.eval_results import open_report, run_named
 from headgate.cli.eval_sides import (
     Started,
     carry_out,
@@ -33,16 +35,20 @@ _JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON; progre
 @click.command("run")
 @click.argument("suite")
 @click.option("--prompt", metavar="NAME@REF", help="The version to run.  [default: the suite's target]")
+@KB
 @click.option("--against", metavar="RUN", help="A run whose answers pairwise judges compare with.")
 @limit_options
+@click.option("--open", "is_opened", is_flag=True, help="Open the report in a browser at the end.")
 @_JSON
 @home_option
 def run(
     suite: str,
     prompt: str | None,
+    kb: str | None,
     against: str | None,
     budget: str | None,
     concurrency: int | None,
+    is_opened: bool,
     as_json: bool,
     home: Path | None,
 ) -> int:
@@ -53,14 +59,19 @@ def run(
 
     \b
     Examples:
-      headgate eval run support-answer
+      headgate eval run support-answer --open
       headgate eval run support-answer --prompt support-answer@8 --budget 2.50
+      headgate eval run support-answer --kb handbook@4
       headgate eval run evals/support-answer.yaml --json
     """
     found = find_suite(suite)
     limits = limits_of(found.suite, budget, concurrency)
     with connect(home) as client:
-        return _finished(client, start(client, found, prompt, baseline_run=against), limits, as_json)
+        started = start(client, found, prompt, kb=kb, baseline_run=against)
+        code = _finished(client, started, limits, as_json)
+        if is_opened:
+            open_report(client, started.run)
+        return code
 
 
 @click.command("resume")
@@ -69,16 +80,17 @@ def run(
 @_JSON
 @home_option
 def resume(run_id: str, budget: str | None, concurrency: int | None, as_json: bool, home: Path | None) -> int:
-    """Go on with a run that stopped: after a budget, an interrupt, an upstream that died, or kill -9.
+    """Go on with RUN (its id, or last) that stopped: after a budget, an interrupt, an upstream that died, or kill -9.
 
     Nothing that was answered is called again.
 
     \b
     Examples:
+      headgate eval resume last
       headgate eval resume 019ab6c2-7f31-7000-8000-000000000000 --budget 5
     """
     with connect(home) as client:
-        facts = client.eval_run(run_id)
+        facts = client.eval_run(run_named(client, run_id))
         found = suite_of_run(client, facts)
         limits = limits_of(found.suite, budget, concurrency)
         return _finished(client, known(client, found.suite, facts, facts.get("baseline_run")), limits, as_json)
@@ -106,6 +118,8 @@ def _finished(client: "Client", started: Started, limits: "Limits", as_json: boo
         return exit_code(ran)
     print_scores(client, ran.run)
     say_ending(ran)
+    if ran.stopped is None:
+        note(f"Case by case: headgate eval report {ran.run} --open")
     return exit_code(ran)
 
 

@@ -60,6 +60,14 @@ def limits_of(suite: "Suite", budget: str | None, concurrency: int | None) -> "L
 
 
 @dataclass(frozen=True, kw_only=True)
+class Side:
+    """What one side of a comparison calls: a prompt version, and what it reads instead of its pin."""
+
+    prompt: str
+    kb: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Started:
     """A run that the gateway knows, with the suite and the rows it is made of."""
 

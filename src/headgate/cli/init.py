@@ -1,4 +1,4 @@
-"""``headgate init``: a commented headgate.toml, folders, a sample prompt and a suite for it to start from."""
+"""``headgate init``: a commented headgate.toml, folders, a sample prompt, its suite and judge to start from."""
 
 import importlib.resources
 import os
@@ -14,8 +14,8 @@ FOLDERS = {
     "kb": "Texts of your knowledge bases.",
 }
 
-SAMPLE = "support-answer.yaml"
-"""The prompt to start from."""
+SAMPLES = ("support-answer.yaml", "judge-rubric.yaml")
+"""The prompt to start from, and the judge that its suite names."""
 SAMPLE_SUITE = ("support-answer.yaml", "datasets/support-golden.jsonl")
 """The suite to start from, and its cases."""
 
@@ -23,8 +23,8 @@ SAMPLE_SUITE = ("support-answer.yaml", "datasets/support-golden.jsonl")
 @click.command("init")
 @click.argument("directory", metavar="[DIR]", type=click.Path(path_type=Path, file_okay=False), default=Path("."))
 def init(directory: Path) -> None:
-    """Write a commented headgate.toml, folders (prompts/, evals/, kb/), a sample prompt and its suite into DIR
-    (default: here).
+    """Write a commented headgate.toml, folders (prompts/, evals/, kb/), a sample prompt, its suite and its judge into
+    DIR (default: here).
 
     Nothing that exists is changed.
 
@@ -34,14 +34,15 @@ def init(directory: Path) -> None:
       headgate init ~/gateway && cd ~/gateway && OPENAI_API_KEY=... headgate serve
     """
     package = importlib.resources.files("headgate")
-    sample = package / "samples" / "prompts" / SAMPLE
     template = package / "cli" / "templates" / "headgate.toml"
     try:
         directory.mkdir(parents=True, exist_ok=True)
         _write_new(directory / "headgate.toml", template.read_text(encoding="utf-8"))
         for folder in FOLDERS:
             _make_folder(directory / folder)
-        _write_new(directory / "prompts" / SAMPLE, sample.read_text(encoding="utf-8"))
+        for name in SAMPLES:
+            text = (package / "samples" / "prompts" / name).read_text(encoding="utf-8")
+            _write_new(directory / "prompts" / name, text)
         (directory / "evals" / "datasets").mkdir(exist_ok=True)
         for name in SAMPLE_SUITE:
             text = (package / "samples" / "evals").joinpath(*name.split("/")).read_text(encoding="utf-8")

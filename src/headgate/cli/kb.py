@@ -21,6 +21,7 @@ COMMANDS = {
     "alias": Entry(target="headgate.cli.kb_moves:alias", help="Point an alias to a version, or remove it."),
     "promote": Entry(target="headgate.cli.kb_moves:promote", help="Make a version production."),
     "rollback": Entry(target="headgate.cli.kb_moves:rollback", help="Back to the version before."),
+    "approve": Entry(target="headgate.cli.kb_moves:approve", help="Agree to a version, as someone else."),
     "repin": Entry(target="headgate.cli.kb_moves:repin", help="Next versions of prompts, reading another version."),
     "impact": Entry(target="headgate.cli.kb_search:impact", help="The answers that saw a document."),
 }

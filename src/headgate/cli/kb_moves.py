@@ -1,4 +1,6 @@
-"""``headgate kb alias``, ``promote``, ``rollback`` and ``repin``: which version is served, which prompts read it."""
+"""``headgate kb alias``, ``promote``, ``rollback``, ``approve`` and ``repin``: which version is served, which prompts
+read it.
+"""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -6,24 +8,33 @@ from typing import Any
 
 import click
 
+from headgate.cli.alias_moves import (
+    OVERRIDE,
+    REASON,
+    bare_name,
+    check_override,
+    json_option,
+    named_version,
+    of_option,
+    print_approval,
+    print_move,
+    to_option,
+)
 from headgate.cli.connect import connect, home_option
+from headgate.cli.kb_release import promote_together
 from headgate.cli.output import emit_json
-from headgate.cli.prompt_moves import check_override, print_move
 from headgate.cli.text import printable
 
-_REASON = click.option("--reason", metavar="TEXT", help="Why; kept in the history.")
-_OVERRIDE = click.option(
-    "--override", is_flag=True, help="Go past the [[protect]] that covers it; needs the role approver and --reason."
-)
-_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON: move, aliases, pinned_elsewhere.")
+_JSON = json_option("move", "aliases", "pinned_elsewhere")
+_VERSIONS = "3, latest or candidate"
 
 
 @click.command("alias")
 @click.argument("ref")
 @click.argument("name", metavar="ALIAS")
 @click.option("--remove", is_flag=True, help="End the alias; REF is then the name of the knowledge base alone.")
-@_OVERRIDE
-@_REASON
+@OVERRIDE
+@REASON
 @_JSON
 @home_option
 def alias(
@@ -39,56 +50,121 @@ def alias(
     if not remove:
         _move(ref, name, override, reason, as_json, home)
         return
-    kb = _bare(ref, f"An alias is removed from a knowledge base, not from one version: {ref.partition('@')[0]}")
+    kb = bare_name(ref, "An alias is removed from a knowledge base, not from one version: {name}")
     check_override(override, reason)
     with connect(home) as client:
         answer = client.remove_kb_alias(kb, name, reason=reason, override=override)
-    _print(kb, name, answer, as_json)
+    print_move(kb, name, answer, as_json)
 
 
 @click.command("promote")
 @click.argument("ref")
-@click.option("--to", "target", default="production", show_default=True, metavar="ALIAS", help="What it becomes.")
-@_OVERRIDE
-@_REASON
-@_JSON
+@to_option("production")
+@click.option("--repin", is_flag=True, help="Move the prompts that read another version of it too, all or none.")
+@click.option(
+    "--plan", "only_plan", is_flag=True, help="With --repin: say what would move and what it lacks, and stop."
+)
+@click.option("--budget", metavar="USD|none", help="With --repin: what the run of each side may cost.")
+@OVERRIDE
+@REASON
+@click.option(
+    "--json", "as_json", is_flag=True, help="Print JSON: move, aliases, pinned_elsewhere; steps with --repin."
+)
 @home_option
-def promote(ref: str, target: str, override: bool, reason: str | None, as_json: bool, home: Path | None) -> None:
-    """Make the version REF production. Prompts stay pinned to what they were pushed with; those are named: see repin.
+def promote(
+    ref: str,
+    target: str,
+    repin: bool,
+    only_plan: bool,
+    budget: str | None,
+    override: bool,
+    reason: str | None,
+    as_json: bool,
+    home: Path | None,
+) -> int:
+    """Make the version REF production. Where a [[protect]] of the server covers the alias, the move needs a receipt for
+    exactly this version (headgate eval gate SUITE --kb REF), or an approver's --override; else it is refused with exit
+    code 1.
+
+    Prompts stay pinned to what they were pushed with; those are named. With --repin their next versions are made, the
+    gates that are missing are run, and the aliases of the prompts and of the knowledge base move together or not at
+    all.
 
     \b
     Examples:
       headgate kb promote handbook@4
+      headgate kb promote handbook@4 --repin --plan
+      headgate kb promote handbook@4 --repin --budget 2
       headgate kb promote handbook@candidate --override --reason "withdrawn page removed"
     """
+    if repin:
+        name, version = named_version(ref, _VERSIONS)
+        check_override(override, reason)
+        with connect(home) as client:
+            return promote_together(
+                client,
+                name,
+                version,
+                target,
+                only_plan=only_plan,
+                budget=budget,
+                override=override,
+                reason=reason,
+                as_json=as_json,
+            )
+    if only_plan or budget:
+        raise click.UsageError("--plan and --budget belong to --repin.")
     _move(ref, target, override, reason, as_json, home)
+    return 0
 
 
 @click.command("rollback")
 @click.argument("name")
-@click.option("--alias", "target", default="production", show_default=True, metavar="ALIAS", help="Which alias.")
-@_REASON
+@of_option("production")
+@REASON
 @_JSON
 @home_option
 def rollback(name: str, target: str, reason: str | None, as_json: bool, home: Path | None) -> None:
-    """Point an alias back to the version it meant before; each rollback goes one step further back.
+    """Point an alias back to the version it meant before; each rollback goes one step further back. It needs no
+    evidence. Prompts keep what they are pinned to; those that still read another version are named.
 
     \b
     Examples:
       headgate kb rollback handbook --reason "the new pages contradict each other"
     """
-    kb = _bare(name, f"A rollback takes the name: headgate kb rollback {name.partition('@')[0]}")
+    kb = bare_name(name, "A rollback takes the name: headgate kb rollback {name}")
     with connect(home) as client:
         answer = client.rollback_kb_alias(kb, target, reason=reason)
-    _print(kb, target, answer, as_json)
+    print_move(kb, target, answer, as_json)
+    if not as_json and (pins := _said_pins(answer)):
+        click.echo("  back with them: " + ", ".join(f"headgate prompt rollback {pin}" for pin in pins))
+
+
+@click.command("approve")
+@click.argument("ref")
+@to_option("production")
+@REASON
+@json_option("approval")
+@home_option
+def approve(ref: str, target: str, reason: str | None, as_json: bool, home: Path | None) -> None:
+    """Agree that the version REF becomes an alias, as someone other than the one who pushed it. Needs a key of the role
+    approver; it holds for this very version.
+
+    \b
+    Examples:
+      headgate kb approve handbook@4 --reason "read the changed pages"
+    """
+    name, version = named_version(ref, _VERSIONS)
+    with connect(home) as client:
+        print_approval(client.approve_kb(name, version, alias=target, reason=reason), as_json)
 
 
 @click.command("repin")
 @click.argument("ref")
 @click.argument("prompts", nargs=-1, metavar="[PROMPT]...")
 @click.option("--all", "every", is_flag=True, help="Every prompt that reads another version of it.")
-@_REASON
-@click.option("--json", "as_json", is_flag=True, help="Print JSON: repinned.")
+@REASON
+@json_option("repinned")
 @home_option
 def repin(ref: str, prompts: Sequence[str], every: bool, reason: str | None, as_json: bool, home: Path | None) -> None:
     """Make next versions of prompts that read the version REF, and point candidate to them. No other alias moves.
@@ -100,14 +176,9 @@ def repin(ref: str, prompts: Sequence[str], every: bool, reason: str | None, as_
     """
     if every == bool(prompts):
         raise click.UsageError("Name prompts, or say --all.")
-    from headgate.prompts.reference import parse_reference
-
-    reference = parse_reference(ref)
-    version = reference.number or reference.alias
-    if version is None:
-        raise click.UsageError(f"Say which version: {ref}@4, {ref}@latest or {ref}@production.")
+    name, version = named_version(ref, "4, latest or production")
     with connect(home) as client:
-        answer = client.repin_kb(reference.name, version, None if every else prompts, reason=reason)
+        answer = client.repin_kb(name, version, None if every else prompts, reason=reason)
     if as_json:
         emit_json(answer)
         return
@@ -118,34 +189,20 @@ def repin(ref: str, prompts: Sequence[str], every: bool, reason: str | None, as_
         click.echo("No prompt reads another version of it; nothing changed.")
 
 
-def _bare(ref: str, refusal: str) -> str:
-    from headgate.prompts.reference import parse_reference
-
-    reference = parse_reference(ref)
-    if str(reference) != reference.name:
-        raise click.UsageError(refusal)
-    return reference.name
-
-
 def _move(ref: str, target: str, override: bool, reason: str | None, as_json: bool, home: Path | None) -> None:
-    from headgate.prompts.reference import parse_reference
-
-    reference = parse_reference(ref)
-    version = reference.number or reference.alias
-    if version is None:
-        raise click.UsageError(f"Say which version: {ref}@3, {ref}@latest or {ref}@candidate.")
+    name, version = named_version(ref, _VERSIONS)
     check_override(override, reason)
     with connect(home) as client:
-        answer = client.move_kb_alias(reference.name, target, version, reason=reason, override=override)
-    _print(reference.name, target, answer, as_json)
+        answer = client.move_kb_alias(name, target, version, reason=reason, override=override)
+    print_move(name, target, answer, as_json)
+    if not as_json and _said_pins(answer):
+        number = (answer.get("aliases") or {}).get(target)
+        click.echo(f"  next versions of them: headgate kb repin {name}@{number} --all")
 
 
-def _print(name: str, alias: str, answer: Mapping[str, Any], as_json: bool) -> None:
-    print_move(name, alias, answer, as_json)
+def _said_pins(answer: Mapping[str, Any]) -> list[str]:
+    """Says which prompts go on reading another version; their names."""
     pins = answer.get("pinned_elsewhere") or []
-    if as_json or not pins:
-        return
     for pin in pins:
         click.echo(f"  {printable(pin.get('ref'))} still reads {printable(pin.get('kb'))}")
-    number = (answer.get("aliases") or {}).get(alias)
-    click.echo(f"  next versions of them: headgate kb repin {name}@{number} --all")
+    return [printable(pin.get("prompt")) for pin in pins]

@@ -26,6 +26,8 @@ COMMANDS = {
     "restart": Entry(target="headgate.cli.restart:restart", help="Replace all workers without a refused request."),
     "status": Entry(target="headgate.cli.status:status", help="Health, workers, spool, disk growth, cost coverage."),
     "doctor": Entry(target="headgate.cli.doctor:doctor", help="Say what is wrong and how to mend it."),
+    "backup": Entry(target="headgate.cli.backup:backup", help="Copy everything to a directory, while it serves."),
+    "verify": Entry(target="headgate.cli.verify:verify", help="Prove that every accepted call is stored, once."),
     "log": Entry(target="headgate.cli.log:log", help="The requests: list, show, tail, export, delete."),
     "explain": Entry(target="headgate.cli.explain:explain", help="Every decision behind one answer."),
     "cost": Entry(target="headgate.cli.cost:cost", help="What was spent, by model, prompt, key, day or tag."),

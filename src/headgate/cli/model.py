@@ -1,4 +1,4 @@
-"""``headgate model``: the group, and its commands ``list``, ``show`` and ``test``."""
+"""``headgate model``: the group, and its commands ``list`` and ``show``."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,7 +15,7 @@ COMMANDS = {
     "register": Entry(target="headgate.cli.model_register:register", help="An ONNX file becomes a version."),
     "list": Entry(target="headgate.cli.model:list_models", help="All models, and what their aliases mean."),
     "show": Entry(target="headgate.cli.model:show", help="One model, or one version: signature, lineage, evidence."),
-    "test": Entry(target="headgate.cli.model:test", help="Run a version's stored sample again, row for row."),
+    "test": Entry(target="headgate.cli.model_test:test", help="Sample again, or the gate on a labelled dataset."),
     "alias": Entry(target="headgate.cli.model_moves:alias", help="Point an alias to a version, or remove it."),
     "promote": Entry(target="headgate.cli.model_moves:promote", help="Make a version champion."),
     "rollback": Entry(target="headgate.cli.model_moves:rollback", help="Back to the version before."),
@@ -194,9 +194,20 @@ def _print_lists(found: Mapping[str, Any]) -> None:
         )
 
 
+def _gate_text(report: Mapping[str, Any]) -> str:
+    against = "nothing in force" if report.get("against") is None else f"version {report['against']}"
+    receipt = f", receipt {printable(report['receipt'])}" if report.get("receipt") else ""
+    return (
+        f"gate {printable(report.get('verdict'))} on {printable(report.get('dataset'))} against {against}{receipt} "
+        f"(headgate model test)"
+    )
+
+
 def evidence_text(one: Mapping[str, Any]) -> str:
     """One piece of evidence in a line."""
     report = one.get("report") or {}
+    if one.get("kind") == "gate":
+        return _gate_text(report)
     parity = report if one.get("kind") == "parity" else report.get("parity")
     words = "passed" if one.get("passed") else "FAILED"
     if not parity:
@@ -209,26 +220,3 @@ def evidence_text(one: Mapping[str, Any]) -> str:
         f"{printable(one.get('kind'))} {words}: {parity.get('rows_equal')} of {many(parity.get('rows'), 'row')} equal, "
         f"largest difference {far}, tolerance {parity.get('tolerance')}"
     )
-
-
-@click.command("test")
-@click.argument("ref")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON: version, passed, report.")
-@home_option
-def test(ref: str, as_json: bool, home: Path | None) -> int:
-    """Run the stored sample of a version again, in a process of its own, and compare it row for row with the stored
-    answer. The exit code is 1 when a row differs.
-
-    \b
-    Example:
-      headgate model test churn@7
-    """
-    name, which = split_reference(ref)
-    with connect(home) as client:
-        answer = client.test_model(name, "latest" if which is None else which)
-    if as_json:
-        emit_json(answer)
-    else:
-        kind = {"kind": "replay", "passed": answer.get("passed"), "report": answer.get("report")}
-        click.echo(f"{printable(answer.get('version'))}: {evidence_text(kind)}")
-    return 0 if answer.get("passed") else 1

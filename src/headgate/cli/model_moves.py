@@ -4,26 +4,21 @@ from pathlib import Path
 
 import click
 
+from headgate.cli.alias_moves import OVERRIDE, REASON, check_override, of_option, print_approval, print_move, to_option
 from headgate.cli.connect import connect, home_option
 from headgate.cli.model import split_reference
 from headgate.cli.output import emit_json
-from headgate.cli.prompt_moves import check_override, print_move
-from headgate.cli.text import printable
 
-_REASON = click.option("--reason", metavar="TEXT", help="Why; kept in the history.")
-_OVERRIDE = click.option(
-    "--override", is_flag=True, help="Go past the [[protect]] that covers it; needs the role approver and --reason."
-)
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-_TO = click.option("--to", "target", default="champion", show_default=True, metavar="ALIAS", help="What it becomes.")
+_TO = to_option("champion")
 
 
 @click.command("alias")
 @click.argument("ref")
 @click.argument("name", metavar="ALIAS")
 @click.option("--remove", is_flag=True, help="End the alias; REF is then the model's name alone.")
-@_OVERRIDE
-@_REASON
+@OVERRIDE
+@REASON
 @_JSON
 @home_option
 def alias(
@@ -51,8 +46,8 @@ def alias(
 @click.command("promote")
 @click.argument("ref")
 @_TO
-@_OVERRIDE
-@_REASON
+@OVERRIDE
+@REASON
 @_JSON
 @home_option
 def promote(ref: str, target: str, override: bool, reason: str | None, as_json: bool, home: Path | None) -> None:
@@ -71,8 +66,8 @@ def promote(ref: str, target: str, override: bool, reason: str | None, as_json: 
 
 @click.command("rollback")
 @click.argument("name")
-@click.option("--alias", "target", default="champion", show_default=True, metavar="ALIAS", help="Which alias.")
-@_REASON
+@of_option("champion")
+@REASON
 @_JSON
 @home_option
 def rollback(name: str, target: str, reason: str | None, as_json: bool, home: Path | None) -> None:
@@ -95,7 +90,7 @@ def rollback(name: str, target: str, reason: str | None, as_json: bool, home: Pa
 @click.command("approve")
 @click.argument("ref")
 @_TO
-@_REASON
+@REASON
 @_JSON
 @home_option
 def approve(ref: str, target: str, reason: str | None, as_json: bool, home: Path | None) -> None:
@@ -112,18 +107,13 @@ def approve(ref: str, target: str, reason: str | None, as_json: bool, home: Path
         raise click.UsageError(f"Say which version: {model}@7 or {model}@latest.")
     with connect(home) as client:
         answer = client.approve_model(model, which, target, reason=reason)
-    if as_json:
-        emit_json(answer)
-        return
-    made = answer.get("approval") or {}
-    version = f"{model}@{made.get('version')}"
-    click.echo(f"{printable(version)} is approved for {printable(target)} by {printable(made.get('who'))}.")
+    print_approval(answer, as_json)
 
 
 @click.command("archive")
 @click.argument("ref", metavar="NAME@NUMBER")
 @click.option("--undo", is_flag=True, help="Bring it back.")
-@_REASON
+@REASON
 @_JSON
 @home_option
 def archive(ref: str, undo: bool, reason: str | None, as_json: bool, home: Path | None) -> None:

@@ -18,6 +18,7 @@ from headgate.control.state import ControlApp
 from headgate.core.errors import ConfigurationError, HomeError
 from headgate.core.home import Home
 from headgate.core.settings import Server, Settings, load
+from headgate.store.database import UNREADABLE, set_log_aside
 
 WAIT_S = 5.0
 """How long to wait for a home that another command holds."""
@@ -27,9 +28,10 @@ _TRACES = ("requests.duckdb", "control.db", "spool")
 
 
 @contextlib.contextmanager
-def offline(path: Path) -> Iterator[Client]:
+def offline(path: Path, *, makes_log_anew: bool = False) -> Iterator[Client]:
     """A client of a home that no server holds: takes its lock, first stores what is in the spool, and on the way out
-    takes deleted text out of the files. Whoever may read the files may do everything. Raises HomeError.
+    takes deleted text out of the files. Whoever may read the files may do everything. ``makes_log_anew``: a log that
+    cannot be opened is set aside and made from sealed files and spool. Raises HomeError.
     """
     home = Home(path)
     if not any((path / name).exists() for name in _TRACES):
@@ -39,7 +41,7 @@ def offline(path: Path) -> Iterator[Client]:
         )
     home.prepare()
     with home.locked(wait_s=WAIT_S), contextlib.ExitStack() as stack:
-        control = build(home.path, settings_of(home))
+        control = _opened(home, makes_log_anew=makes_log_anew)
         stack.callback(control.close)
         control.publisher.load_keys()
         _let_in(control)
@@ -51,6 +53,17 @@ def offline(path: Path) -> Iterator[Client]:
         loop.call_soon_threadsafe(control.stored.bind, loop)
         yield stack.enter_context(Client(OFFLINE_URL, transport=InProcess(control.asgi, loop)))
         _take_out_deleted(control)
+
+
+def _opened(home: Home, *, makes_log_anew: bool) -> ControlApp:
+    settings = settings_of(home)
+    try:
+        return build(home.path, settings)
+    except HomeError as error:
+        if error.code != UNREADABLE or not makes_log_anew:
+            raise
+        note(f"{error} It is kept as {set_log_aside(home.path).name} and made anew.")
+    return build(home.path, settings)
 
 
 def settings_of(home: Home) -> Settings:
@@ -78,5 +91,5 @@ def _take_out_deleted(control: ControlApp) -> None:
     if control.jobs is None:
         return
     for job in control.jobs.jobs:
-        if job.name == "deletion":
+        if job.name in ("tables", "deletion"):  # in that order: the copy of the tables holds text too
             job.run()

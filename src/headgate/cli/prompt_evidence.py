@@ -4,11 +4,12 @@ from pathlib import Path
 
 import click
 
+from headgate.cli.alias_moves import REASON, named_version, print_approval
 from headgate.cli.connect import connect, home_option
 from headgate.cli.eval_gate import EXIT_FAIL, EXIT_INCONCLUSIVE, print_verdict
 from headgate.cli.eval_sides import carry_out, exit_code, known, limits_of, say_ending, suite_of_run
 from headgate.cli.output import emit_json, note
-from headgate.cli.text import many, printable
+from headgate.cli.text import many
 
 
 @click.command("try")
@@ -61,8 +62,8 @@ def try_prompt(
 
 @click.command("approve")
 @click.argument("ref", metavar="NAME@REF")
-@click.option("--alias", default="production", show_default=True, metavar="ALIAS", help="What it may become.")
-@click.option("--reason", metavar="TEXT", help="Why; kept in the history.")
+@click.option("--to", "--alias", "alias", default="production", show_default=True, metavar="ALIAS", help="Which alias.")
+@REASON
 @click.option("--json", "as_json", is_flag=True, help="Print JSON: approval.")
 @home_option
 def approve(ref: str, alias: str, reason: str | None, as_json: bool, home: Path | None) -> None:
@@ -72,15 +73,6 @@ def approve(ref: str, alias: str, reason: str | None, as_json: bool, home: Path 
     Examples:
       headgate prompt approve support-answer@8 --reason "read the report"
     """
-    from headgate.prompts.reference import parse_reference
-
-    reference = parse_reference(ref)
-    version = reference.number or reference.alias
-    if version is None:
-        raise click.UsageError(f"Say which version: {ref}@7 or {ref}@candidate.")
+    name, version = named_version(ref, "7 or candidate")
     with connect(home) as client:
-        answer = client.approve_prompt(reference.name, version, alias=alias, reason=reason)
-    if as_json:
-        emit_json(answer)
-    else:
-        click.echo(f"{printable(ref)} is approved to become {printable(alias)}.")
+        print_approval(client.approve_prompt(name, version, alias=alias, reason=reason), as_json)

@@ -1,28 +1,32 @@
 """``headgate prompt alias``, ``promote``, ``rollback`` and ``archive``: what is served, and since when."""
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import click
 
+from headgate.cli.alias_moves import (
+    OVERRIDE,
+    REASON,
+    bare_name,
+    check_override,
+    json_option,
+    named_version,
+    of_option,
+    print_move,
+    to_option,
+)
 from headgate.cli.connect import connect, home_option
 from headgate.cli.output import emit_json
-from headgate.cli.text import printable
 
-_REASON = click.option("--reason", metavar="TEXT", help="Why; kept in the history.")
-_OVERRIDE = click.option(
-    "--override", is_flag=True, help="Go past the [[protect]] that covers it; needs the role approver and --reason."
-)
-_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON: move, aliases.")
+_JSON = json_option("move", "aliases")
 
 
 @click.command("alias")
 @click.argument("ref")
 @click.argument("name", metavar="ALIAS")
 @click.option("--remove", is_flag=True, help="End the alias; REF is then the prompt's name alone.")
-@_OVERRIDE
-@_REASON
+@OVERRIDE
+@REASON
 @_JSON
 @home_option
 def alias(
@@ -41,24 +45,18 @@ def alias(
     if not remove:
         _move(ref, name, override, reason, as_json, home)
         return
-    from headgate.prompts.reference import parse_reference
-
-    prompt = parse_reference(ref)
-    if str(prompt) != prompt.name:
-        raise click.UsageError(
-            f"An alias is removed from a prompt, not from one version: {prompt.name} {name} --remove"
-        )
+    prompt = bare_name(ref, f"An alias is removed from a prompt, not from one version: {{name}} {name} --remove")
     check_override(override, reason)
     with connect(home) as client:
-        answer = client.remove_alias(prompt.name, name, reason=reason, override=override)
-    print_move(prompt.name, name, answer, as_json)
+        answer = client.remove_alias(prompt, name, reason=reason, override=override)
+    print_move(prompt, name, answer, as_json)
 
 
 @click.command("promote")
 @click.argument("ref")
-@click.option("--to", "target", default="production", show_default=True, metavar="ALIAS", help="What it becomes.")
-@_OVERRIDE
-@_REASON
+@to_option("production")
+@OVERRIDE
+@REASON
 @_JSON
 @home_option
 def promote(ref: str, target: str, override: bool, reason: str | None, as_json: bool, home: Path | None) -> None:
@@ -78,8 +76,8 @@ def promote(ref: str, target: str, override: bool, reason: str | None, as_json: 
 
 @click.command("rollback")
 @click.argument("name")
-@click.option("--alias", "target", default="production", show_default=True, metavar="ALIAS", help="Which alias.")
-@_REASON
+@of_option("production")
+@REASON
 @_JSON
 @home_option
 def rollback(name: str, target: str, reason: str | None, as_json: bool, home: Path | None) -> None:
@@ -92,21 +90,16 @@ def rollback(name: str, target: str, reason: str | None, as_json: bool, home: Pa
       headgate prompt rollback support-answer --reason "answers got longer"
       headgate prompt rollback support-answer --alias staging
     """
-    from headgate.prompts.reference import parse_reference
-
-    prompt = parse_reference(name)
-    if str(prompt) != prompt.name:
-        to = f" --alias {prompt.alias}" if prompt.alias else ""
-        raise click.UsageError(f"A rollback takes the prompt's name: headgate prompt rollback {prompt.name}{to}")
+    prompt = bare_name(name, "A rollback takes the prompt's name: headgate prompt rollback {name} --alias ALIAS")
     with connect(home) as client:
-        answer = client.rollback_alias(prompt.name, target, reason=reason)
-    print_move(prompt.name, target, answer, as_json)
+        answer = client.rollback_alias(prompt, target, reason=reason)
+    print_move(prompt, target, answer, as_json)
 
 
 @click.command("archive")
 @click.argument("ref", metavar="NAME@NUMBER")
 @click.option("--undo", is_flag=True, help="Bring it back.")
-@_REASON
+@REASON
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @home_option
 def archive(ref: str, undo: bool, reason: str | None, as_json: bool, home: Path | None) -> None:
@@ -131,46 +124,8 @@ def archive(ref: str, undo: bool, reason: str | None, as_json: bool, home: Path 
 
 
 def _move(ref: str, target: str, override: bool, reason: str | None, as_json: bool, home: Path | None) -> None:
-    from headgate.prompts.reference import parse_reference
-
-    reference = parse_reference(ref)
-    version = reference.number or reference.alias
-    if version is None:
-        raise click.UsageError(f"Say which version: {ref}@7, {ref}@latest or {ref}@candidate.")
+    name, version = named_version(ref, "7, latest or candidate")
     check_override(override, reason)
     with connect(home) as client:
-        answer = client.move_alias(reference.name, target, version, reason=reason, override=override)
-    print_move(reference.name, target, answer, as_json)
-
-
-def check_override(override: bool, reason: str | None) -> None:
-    """Raises UsageError for an override without its reason."""
-    if override and not (reason or "").strip():
-        raise click.UsageError('An override needs a reason: --override --reason "…"')
-
-
-def print_move(name: str, alias: str, answer: Mapping[str, Any], as_json: bool) -> None:
-    """What became of an alias."""
-    if as_json:
-        emit_json(answer)
-        return
-    move, written = answer.get("move"), printable(f"{name}@{alias}")
-    if move is None:
-        number = (answer.get("aliases") or {}).get(alias)
-        click.echo(f"{written} is version {printable(number)} already; nothing changed.")
-        return
-    before = "" if move.get("from") is None else f" (was {printable(move['from'])})"
-    if move.get("to") is None:
-        click.echo(f"{written} is removed{before}.{_gate(move)}")
-    else:
-        click.echo(f"{written} is now version {printable(move['to'])}{before}.{_gate(move)}")
-
-
-def _gate(move: Mapping[str, Any]) -> str:
-    """On what the move rests, where a rule covers it."""
-    gate, policy = move.get("gate"), printable(move.get("policy"))
-    if gate == "override":
-        return f" Policy {policy} was overridden; the history has the reason."
-    if gate == "receipt":
-        return f" Policy {policy} is satisfied: receipt {printable(move.get('receipt_id'))}."
-    return ""
+        answer = client.move_alias(name, target, version, reason=reason, override=override)
+    print_move(name, target, answer, as_json)

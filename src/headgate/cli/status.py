@@ -9,7 +9,7 @@ import click
 from headgate.cli.connect import OFFLINE_URL, connect, home_option
 from headgate.cli.log import total_line
 from headgate.cli.output import emit_json, facts
-from headgate.cli.text import MISSING, count, local_time, percent, printable, seconds, size
+from headgate.cli.text import MISSING, count, local_time, many, percent, printable, seconds, size
 
 _COLOURS = {"ok": "green", "behind": "yellow", "down": "red"}
 _ALWAYS_SAID = ("started", "recorded", "dropped", "in_flight")
@@ -108,10 +108,18 @@ def _troubles(answer: Answer) -> list[tuple[str, str]]:
     """What lost or hid something; nothing when all is well."""
     store = answer.get("store") or {}
     shown = []
-    if store.get("dropped_by_writers"):
-        shown.append(("Dropped", f"{count(store['dropped_by_writers'])} records: the spool could not be written"))
-    if store.get("damaged_bytes"):
-        shown.append(("Damaged", f"{size(store['damaged_bytes'])} of the spool could not be read"))
+    account = answer.get("account") or {}
+    if account.get("dropped"):
+        shown.append(("Dropped", f"{count(account['dropped'])} records: the spool could not be written"))
+    if account.get("missing") or account.get("twice"):
+        shown.append(("Missing", f"{count(account['missing'])} calls without a record: headgate verify"))
+    damaged_bytes = max(account.get("damaged_bytes") or 0, store.get("damaged_bytes") or 0)
+    if damaged_bytes:
+        shown.append(("Damaged", f"{size(damaged_bytes)} of the spool could not be read: headgate verify"))
+    if store.get("set_aside"):
+        shown.append(("Damaged", f"{count(store['set_aside'])} records could not be stored in full"))
+    if store.get("passed_over"):
+        shown.append(("Newer", f"{many(store['passed_over'], 'spool segment')} of a newer Headgate, left for that one"))
     if store.get("damaged_wal"):
         shown.append(("Damaged", f"a journal of the log was set aside: {printable(store['damaged_wal'])}"))
     shown += [("Job", f"{printable(n)}: {printable(p)}") for n, p in (answer.get("jobs") or {}).items() if p]

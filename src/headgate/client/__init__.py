@@ -12,6 +12,7 @@ from urllib.parse import quote
 from headgate.client.evaluations import EvaluationCalls
 from headgate.client.knowledge import KnowledgeCalls
 from headgate.client.models import ModelCalls
+from headgate.client.upkeep import UpkeepCalls
 from headgate.client.wire import (
     CONNECT_TIMEOUT_S,
     MAX_ANSWER_BYTES,
@@ -40,7 +41,7 @@ BodyKind = Literal["request", "sent", "response"]
 ExportFormat = Literal["jsonl", "csv", "parquet", "duckdb"]
 
 
-class Client(EvaluationCalls, KnowledgeCalls, ModelCalls):
+class Client(EvaluationCalls, KnowledgeCalls, ModelCalls, UpkeepCalls):
     """One connection to one gateway. Every method raises a HeadgateError that says what to do; use it with ``with``."""
 
     # -- what is there -------------------------------------------------------------------------------------------

@@ -53,12 +53,13 @@ class EvaluationCalls(Wire):
         """The newest text of a suite, by name or by hash: ``suite``, ``sha256``, ``file``, ``text``."""
         return self._json("GET", f"/api/evals/suites/{_name(name_or_sha256)}")
 
-    def find_answers(self, keys: Sequence[str]) -> dict[str, Any]:
+    def find_answers(self, keys: Sequence[str], *, with_chunks: bool = False) -> dict[str, Any]:
         """Which cells and asks the log has an answer to: ``found`` maps a key to ``request_id``, ``output`` and
-        ``prompt_sha256``. Any number of keys; asked for in parts."""
+        ``prompt_sha256``; ``with_chunks`` the outputs say what they read. Any number of keys; asked for in parts."""
         found: dict[str, Any] = {}
         for first in range(0, len(keys), MAX_KEYS):
-            answer = self._json("POST", "/api/evals/find", body={"keys": list(keys[first : first + MAX_KEYS])})
+            body = {"keys": list(keys[first : first + MAX_KEYS]), "chunks": with_chunks}
+            answer = self._json("POST", "/api/evals/find", body=body)
             found |= answer["found"]
         return found
 
@@ -114,9 +115,15 @@ class EvaluationCalls(Wire):
         """The results of a run in the neutral form, JSON Lines; the same run gives the same bytes."""
         return self._stream(f"/api/evals/runs/{_name(run)}/results")
 
-    def run_report(self, run: str, against: str | None = None) -> Iterator[bytes]:
-        """The report of a run as JSON, compared with another run; the same runs give the same bytes."""
-        return self._stream(f"/api/evals/runs/{_name(run)}/report", given(against=against))
+    def run_report(
+        self, run: str, against: str | None = None, *, system: str | None = None, against_system: str | None = None
+    ) -> Iterator[bytes]:
+        """The report of a run as JSON, compared with another run; the same runs give the same bytes.
+
+        The systems are named where a run holds several.
+        """
+        asked = given(against=against, system=system, against_system=against_system)
+        return self._stream(f"/api/evals/runs/{_name(run)}/report", asked)
 
     def run_cells(self, run: str, *, after: int = 0, limit: int = 200) -> dict[str, Any]:
         """Cells of a run in order: ``cells`` (item, repeat, request_id, output, scores with reasons), ``next``."""
@@ -146,10 +153,11 @@ class EvaluationCalls(Wire):
         baseline_system: str | None = None,
         policy: str | None = None,
         alias: str | None = None,
+        about: str | None = None,
     ) -> dict[str, Any]:
         """Judges a run against a baseline: ``decision``, ``verdict`` and ``receipt`` (None unless it passed on evidence
         of the log). ``policy`` is the name of one that ships, or the text of a file; the rule that covers ``alias``
-        (production) decides when none is given."""
+        (production) decides when none is given, the one of the prompt or of the knowledge base as ``about`` says."""
         body = {
             "candidate": candidate,
             "baseline": baseline,
@@ -157,8 +165,14 @@ class EvaluationCalls(Wire):
             "baseline_system": baseline_system,
             "policy": policy,
             "alias": alias,
+            "object": about,
         }
         return self._json("POST", "/api/evals/gate", body=body, timeout_s=STREAM_TIMEOUT_S)
+
+    def detectable(self, plan: Mapping[str, Any]) -> dict[str, Any]:
+        """What a planned run could show: ``rules`` with the smallest difference each. ``plan`` has suite, prompt,
+        cases, primary, must_pass, clusters, policy, alias."""
+        return self._json("POST", "/api/evals/detect", body=dict(plan))
 
     def compare_runs(
         self,

@@ -84,6 +84,29 @@ class KnowledgeCalls(Wire):
         body = {"version": version, "prompts": None if prompts is None else list(prompts), "reason": reason}
         return self._json("POST", f"{_path(name)}/repin", body=body)
 
+    def approve_kb(
+        self, name: str, version: int | str, *, alias: str = "production", reason: str | None = None
+    ) -> dict[str, Any]:
+        """Says yes to a version becoming an alias, as a second person: ``approval``."""
+        body = {"version": version, "alias": alias, "reason": reason}
+        return self._json("POST", f"{_path(name)}/approve", body=body)
+
+    def release_kb(
+        self,
+        name: str,
+        version: int | str,
+        step: str,
+        *,
+        alias: str = "production",
+        reason: str | None = None,
+        override: bool = False,
+    ) -> dict[str, Any]:
+        """A version and the prompts that read from it, together: ``steps`` with what each lacks, and ``moves``. The
+        step ``plan`` changes nothing, ``prepare`` makes next versions of prompts, ``move`` moves all aliases or none.
+        """
+        body = {"version": version, "alias": alias, "step": step, "reason": reason, "override": override}
+        return self._json("POST", f"{_path(name)}/release", body=body)
+
     def kb_impact(self, name: str, filters: Mapping[str, str]) -> dict[str, Any]:
         """The answers that saw a document (``document``), or any chunk of a ``version``: ``requests``."""
         return self._json("GET", f"{_path(name)}/impact", query=filters)

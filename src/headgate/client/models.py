@@ -9,6 +9,7 @@ from headgate.client.wire import Wire, given
 
 PIECE_BYTES = 4 << 20
 _REGISTER_TIMEOUT_S = 180.0
+_GATE_TIMEOUT_S = 1300.0  # two sides, each within the server's limit
 
 
 class ModelCalls(Wire):
@@ -54,6 +55,25 @@ class ModelCalls(Wire):
     def test_model(self, name: str, ref: int | str) -> dict[str, Any]:
         """Runs the stored sample of a version again, row for row: ``version``, ``passed``, ``report``."""
         return self._json("POST", f"{_path(name)}/test", body={"version": ref}, timeout_s=_REGISTER_TIMEOUT_S)
+
+    def gate_model(
+        self,
+        name: str,
+        ref: int | str,
+        dataset: str,
+        *,
+        alias: str = "champion",
+        against: str | None = None,
+        policy: str | None = None,
+    ) -> dict[str, Any]:
+        """Judges a version on a labelled dataset (`name` or `name@3`), run and scored by the server: ``verdict``,
+        ``receipt``, ``metrics``, ``dataset``. ``policy``: a name that ships, or a policy's text."""
+        body = {"version": ref, "dataset": dataset, "alias": alias, **given(against=against, policy=policy)}
+        return self._json("POST", f"{_path(name)}/gate", body=body, timeout_s=_GATE_TIMEOUT_S)
+
+    def model_rule(self, name: str, ref: int | str, alias: str = "champion") -> dict[str, Any]:
+        """What a version needs to become ``alias``: ``rule``, ``policy``, ``receipts``, ``missing``."""
+        return self._json("GET", f"{_path(name)}/rule", query={"version": str(ref), "alias": alias})
 
     def move_model_alias(
         self, name: str, alias: str, version: int | str, *, reason: str | None = None, override: bool = False

@@ -91,22 +91,24 @@ async def find(control: ControlApp, request: Request, who: Principal) -> Respons
     wanted = await read_json(request, Find, MAX_FIND_BYTES)
     if len(wanted.keys) > MAX_KEYS:
         raise MalformedRequest(f"{len(wanted.keys)} keys are more than {MAX_KEYS}.", hint="Ask in parts.")
-    found = await control.evaluate(_found, control, wanted.keys, who.sees_project)
+    found = await control.evaluate(_found, control, wanted.keys, who.sees_project, wanted.chunks)
     return JSONResponse({"found": found})
 
 
-def _found(control: ControlApp, keys: Sequence[str], project: str | None) -> dict[str, Any]:
+def _found(control: ControlApp, keys: Sequence[str], project: str | None, with_chunks: bool) -> dict[str, Any]:
     from headgate.control.cached import cached_answers
+    from headgate.control.read_chunks import ChunkTexts
 
+    texts = ChunkTexts(control.home.path, control.publisher.registry)
     return {
         key: {
             "request_id": call.request_id,
-            "output": msgspec.to_builtins(output),
+            "output": msgspec.to_builtins(texts.output(call, output) if with_chunks else output),
             "prompt_sha256": call.prompt_sha256,
             "run": call.run,
             "purpose": call.purpose,
         }
-        for key, (call, output) in cached_answers(control.log, keys, project).items()
+        for key, (call, output) in cached_answers(control.log, control.publisher.registry, keys, project).items()
     }
 
 

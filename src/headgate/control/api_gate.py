@@ -8,18 +8,16 @@ from starlette.responses import Response
 
 from headgate.control import gates
 from headgate.control.access import Principal
+from headgate.control.alias_moves import approval_json, wish_of
 from headgate.control.eval_json import decision_json, gated_json, receipt_json, run_json
-from headgate.control.eval_shapes import Approve, Compare, Gate, Try, schema_of
+from headgate.control.eval_shapes import Approve, Compare, Detect, Gate, Try, schema_of
 from headgate.control.filters import single_values
 from headgate.control.policies import guard_for, policy_of
-from headgate.control.prompt_json import time_json
-from headgate.control.publish import name_of
 from headgate.control.routes import ControlRoute, JSONResponse, Parameter, read_json
 from headgate.control.state import ControlApp
 from headgate.core.errors import MalformedRequest
 from headgate.core.protection import PRODUCTION
 from headgate.registry import prompts, receipts, runs
-from headgate.registry.aliases import Wish
 
 _MAX_GATE_BYTES = 1 << 20
 
@@ -28,6 +26,15 @@ async def gate(control: ControlApp, request: Request, who: Principal) -> Respons
     """`{decision, grade, verdict, others, receipt, no_receipt}`; every decision is kept and counted."""
     wanted = await read_json(request, Gate, _MAX_GATE_BYTES)
     return JSONResponse(gated_json(await control.evaluate(gates.gate, control, who, wanted)))
+
+
+async def detect(control: ControlApp, request: Request, who: Principal) -> Response:
+    """`{policy, alpha, power, cases, clusters, min_items, rules: [{metric, kind, margin, smallest, power_at_margin,
+    needed_items, assumed}]}`; nothing is kept."""
+    from headgate.control.plans import detect as detected
+
+    wanted = await read_json(request, Detect)
+    return JSONResponse(await control.evaluate(detected, control, wanted))
 
 
 async def compare(control: ControlApp, request: Request, who: Principal) -> Response:
@@ -71,8 +78,8 @@ async def show_receipt(control: ControlApp, request: Request, who: Principal) ->
 
 
 async def show_rule(control: ControlApp, request: Request, who: Principal) -> Response:
-    """`{rule, policy, policy_sha256, suites, approvers, receipts, approved_by, missing: [{reason, hint}]}` for a
-    version becoming an alias; `rule` is null, and nothing is missing, when none covers it."""
+    """`{rule, policy, policy_sha256, suites, approvers, receipts, approved_by, weaker, missing: [{reason, hint}]}`
+    for a version becoming an alias; `rule` is null, and nothing is missing, when none covers it."""
     values = single_values(request.query_params.multi_items(), ["prompt", "alias", "version"])
     if "prompt" not in values:
         raise MalformedRequest("The prompt is not named.", hint="For example ?prompt=support-answer&version=8")
@@ -99,6 +106,7 @@ def _rule(control: ControlApp, name: str, alias: str, version: str) -> dict[str,
         "approvers": guard.approvers,
         "receipts": list(found.receipts),
         "approved_by": list(found.approved_by),
+        "weaker": list(found.weaker),
         "missing": [{"reason": reason, "hint": hint} for reason, hint in found.missing],
     }
 
@@ -107,23 +115,10 @@ async def approve(control: ControlApp, request: Request, who: Principal) -> Resp
     """`{"approval": {at, name, version, sha256, alias, who, reason}}`; the author's own counts for nothing and is
     refused."""
     wanted = await read_json(request, Approve)
-    wish = Wish(who=name_of(who), role=who.role, reason=wanted.reason)
+    wish = wish_of(who, wanted.reason)
     registry, name = control.publisher.registry, request.path_params["name"]
     made = await control.publisher.run(lambda: prompts.approve(registry, name, wanted.alias, wanted.version, wish))
-    return JSONResponse(
-        {
-            "approval": {
-                "at": time_json(made.at_us),
-                "kind": made.kind,
-                "name": made.name,
-                "version": made.number,
-                "sha256": made.sha256,
-                "alias": made.alias,
-                "who": made.who,
-                "reason": made.reason,
-            }
-        }
-    )
+    return JSONResponse({"approval": approval_json(made)})
 
 
 async def try_prompt(control: ControlApp, request: Request, who: Principal) -> Response:
@@ -155,6 +150,15 @@ ROUTES: tuple[ControlRoute, ...] = (
         handler=try_prompt,
         summary="Replay what one version was asked on another: begins a run with the logged answers as its baseline",
         body=schema_of(Try),
+        errors=(400, 404),
+    ),
+    ControlRoute(
+        method="POST",
+        path="/api/evals/detect",
+        role="developer",
+        handler=detect,
+        summary="The smallest difference that a planned run could show, by each paired rule of the policy",
+        body=schema_of(Detect),
         errors=(400, 404),
     ),
     ControlRoute(

@@ -1,56 +1,33 @@
-"""The API of knowledge bases: read, compare, search, move aliases, repin prompts, impact.
+"""The API of knowledge bases: read, compare, search, impact.
 
 Answers are the shapes of `kb_json`: a *summary* (name, description, aliases, latest, current, protected, embedder,
 documents, chunks), a *kb* (a summary with `versions`), a *version*.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from headgate.control import kb_embed, kb_pins, kb_search, queries
+from headgate.control import kb_embed, kb_search, queries
 from headgate.control.access import Principal
 from headgate.control.api_requests import chosen_filter
 from headgate.control.filters import moment_us, single_values, whole_number
 from headgate.control.kb_json import difference_json, kb_json, summary_json, version_json
-from headgate.control.policies import guard_for
-from headgate.control.prompt_json import move_json
-from headgate.control.publish import name_of
 from headgate.control.routes import ControlRoute, JSONResponse, Parameter, read_json
 from headgate.control.rows import request_json
 from headgate.control.state import ControlApp
 from headgate.core.errors import MalformedRequest, NotFound
 from headgate.core.protection import PRODUCTION, rule_for
 from headgate.registry import kbs
-from headgate.registry.aliases import Move, Wish
 from headgate.registry.kbs import KbVersion
-from headgate.registry.targets import Guard
 from headgate.retrieval import versions
 from headgate.retrieval.model import MAX_TOP_K, Filter
 from headgate.retrieval.service import Search
 
 _MOST_IMPACT = 1000
-
-
-class _MoveAlias(msgspec.Struct, forbid_unknown_fields=True):
-    alias: str
-    version: int | str
-    reason: str | None = None
-    override: bool = False
-
-
-class _RemoveAlias(msgspec.Struct, forbid_unknown_fields=True):
-    alias: str
-    reason: str | None = None
-    override: bool = False
-
-
-class _Rollback(msgspec.Struct, forbid_unknown_fields=True):
-    alias: str = PRODUCTION
-    reason: str | None = None
 
 
 class _Search(msgspec.Struct, forbid_unknown_fields=True):
@@ -60,12 +37,6 @@ class _Search(msgspec.Struct, forbid_unknown_fields=True):
     filter: Filter = {}
     min_score: float | None = None
     use: tuple[str, ...] = ("vectors", "keywords")
-
-
-class _Repin(msgspec.Struct, forbid_unknown_fields=True):
-    version: int | str
-    prompts: list[str] | None = None
-    reason: str | None = None
 
 
 async def list_kbs(control: ControlApp, request: Request, who: Principal) -> Response:
@@ -127,97 +98,6 @@ async def search(control: ControlApp, request: Request, who: Principal) -> Respo
     )
     found = await kb_search.search(control, version, asked, kb_embed.key_of(request))
     return JSONResponse({"name": version.name, "version": version.number, "chunks": found})
-
-
-async def move_alias(control: ControlApp, request: Request, who: Principal) -> Response:
-    """`{"move", "aliases", "pinned_elsewhere": [{prompt, ref, kb}]}`: the prompts that go on reading another version.
-    Refused with 403 and the code `move_refused` when a `[[protect]]` covers it."""
-    wanted = await read_json(request, _MoveAlias)
-    wish = Wish(who=name_of(who), role=who.role, reason=wanted.reason, override=wanted.override)
-    registry = control.publisher.registry
-    return await changed_alias(
-        control,
-        request.path_params["name"],
-        wanted.alias,
-        lambda name, alias, rule: kbs.move_alias(registry, name, alias, wanted.version, wish, rule),
-    )
-
-
-async def remove_alias(control: ControlApp, request: Request, who: Principal) -> Response:
-    """The same answer as a move."""
-    wanted = await read_json(request, _RemoveAlias)
-    wish = Wish(who=name_of(who), role=who.role, reason=wanted.reason, override=wanted.override)
-    registry = control.publisher.registry
-    return await changed_alias(
-        control,
-        request.path_params["name"],
-        wanted.alias,
-        lambda name, alias, rule: kbs.remove_alias(registry, name, alias, wish, rule),
-    )
-
-
-async def rollback(control: ControlApp, request: Request, who: Principal) -> Response:
-    """The same answer as a move; `alias` is production unless told."""
-    wanted = await read_json(request, _Rollback)
-    wish = Wish(who=name_of(who), role=who.role, reason=wanted.reason)
-    registry = control.publisher.registry
-    return await changed_alias(
-        control,
-        request.path_params["name"],
-        wanted.alias,
-        lambda name, alias, rule: kbs.rollback(registry, name, alias, wish, rule),
-    )
-
-
-async def changed_alias(
-    control: ControlApp, name: str, alias: str, change: Callable[[str, str, Guard | None], Move | None]
-) -> JSONResponse:
-    """Runs a change of one alias under the rule that covers it."""
-    guard, registry = guard_for(control.settings, "kb", name, alias), control.publisher.registry
-
-    def run() -> tuple[Move | None, Mapping[str, int], list[kb_pins.Pin]]:
-        move = change(name, alias, guard)
-        return move, kbs.get_kb(registry, name).aliases, kb_pins.pins_of(registry, control.settings, name)
-
-    move, aliases, pins = await control.publisher.change(run)
-    number = aliases.get(alias)
-    return JSONResponse(
-        {
-            "move": None if move is None else move_json(move),
-            "aliases": dict(aliases),
-            "pinned_elsewhere": [
-                {"prompt": pin.prompt, "ref": f"{pin.prompt}@{pin.number}", "kb": f"{name}@{pin.kb_number}"}
-                for pin in pins
-                if number is not None and pin.kb_number != number
-            ],
-        }
-    )
-
-
-async def repin(control: ControlApp, request: Request, who: Principal) -> Response:
-    """`{"repinned": [{prompt, before, ref, is_new, candidate}]}`: next versions of prompts that read another version of
-    this knowledge base; no alias but `candidate` moves."""
-    wanted = await read_json(request, _Repin)
-    name, registry = request.path_params["name"], control.publisher.registry
-    names = None if wanted.prompts is None else set(wanted.prompts)
-    wish = Wish(who=name_of(who), role=who.role, reason=wanted.reason)
-    done = await control.publisher.change(
-        lambda: kb_pins.repin(registry, control.settings, name, wanted.version, names, wish)
-    )
-    return JSONResponse(
-        {
-            "repinned": [
-                {
-                    "prompt": one.prompt,
-                    "before": one.before,
-                    "ref": f"{one.prompt}@{one.number}",
-                    "is_new": one.is_new,
-                    "candidate": one.candidate,
-                }
-                for one in done
-            ]
-        }
-    )
 
 
 async def impact(control: ControlApp, request: Request, who: Principal) -> Response:
@@ -283,7 +163,7 @@ NAME = Parameter(name="name", help="Name of the knowledge base.", where="path")
 _AS_OF = Parameter(name="as_of", help="As it was at this time: 24h ago, or an ISO time.")
 TEXT = {"type": "string"}
 MAYBE = {"type": ["string", "null"]}
-_REF = {"type": ["integer", "string"], "description": "A number, an alias, or latest."}
+REF = {"type": ["integer", "string"], "description": "A number, an alias, or latest."}
 
 
 def shape(required: list[str], **properties: Any) -> dict[str, Any]:
@@ -332,56 +212,11 @@ ROUTES: tuple[ControlRoute, ...] = (
         body=shape(
             ["query"],
             query=TEXT,
-            ref={**_REF, "type": ["integer", "string", "null"]},
+            ref={**REF, "type": ["integer", "string", "null"]},
             top_k={"type": "integer"},
             filter={"type": "object", "description": "Metadata field to the value, or the values, it must have."},
             min_score={"type": ["number", "null"], "description": "Least cosine."},
             use={"type": "array", "items": {"enum": ["vectors", "keywords"]}},
-        ),
-        errors=(400, 404),
-    ),
-    ControlRoute(
-        method="POST",
-        path="/api/kb/{name}/aliases",
-        role="developer",
-        handler=move_alias,
-        summary="Point an alias to a version",
-        parameters=(NAME,),
-        body=shape(["alias", "version"], alias=TEXT, version=_REF, reason=MAYBE, override={"type": "boolean"}),
-        errors=(400, 404),
-    ),
-    ControlRoute(
-        method="POST",
-        path="/api/kb/{name}/aliases/remove",
-        role="developer",
-        handler=remove_alias,
-        summary="End an alias",
-        parameters=(NAME,),
-        body=shape(["alias"], alias=TEXT, reason=MAYBE, override={"type": "boolean"}),
-        errors=(400, 404),
-    ),
-    ControlRoute(
-        method="POST",
-        path="/api/kb/{name}/rollback",
-        role="developer",
-        handler=rollback,
-        summary="Point an alias (production unless told) back to the version it meant before",
-        parameters=(NAME,),
-        body=shape([], alias=TEXT, reason=MAYBE),
-        errors=(400, 404),
-    ),
-    ControlRoute(
-        method="POST",
-        path="/api/kb/{name}/repin",
-        role="developer",
-        handler=repin,
-        summary="Make next versions of prompts that read another version of this knowledge base",
-        parameters=(NAME,),
-        body=shape(
-            ["version"],
-            version=_REF,
-            prompts={"type": ["array", "null"], "items": TEXT, "description": "Null: all."},
-            reason=MAYBE,
         ),
         errors=(400, 404),
     ),

@@ -1,24 +1,22 @@
 """The API of a model's aliases: move, remove, roll back, approve. A runner is ready before an alias points to it."""
 
-from collections.abc import Callable, Mapping
-
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
 from headgate.control.access import Principal
+from headgate.control.alias_moves import approval_json, change_alias, moved_json, wish_of
 from headgate.control.api_models import NAME, REASON, TEXT, VERSION, object_schema
-from headgate.control.model_json import approval_json
 from headgate.control.model_runs import ensure_running
-from headgate.control.policies import guard_for, guard_of_return
-from headgate.control.prompt_json import move_json
-from headgate.control.publish import name_of
 from headgate.control.routes import ControlRoute, JSONResponse, read_json
 from headgate.control.state import ControlApp
 from headgate.core.served_models import CHAMPION
 from headgate.registry import models
 from headgate.registry.aliases import Move
-from headgate.registry.targets import Guard, Wish
+from headgate.registry.targets import Wish
+
+Changed = tuple[Move | None, dict[str, int]]
+"""The move, None when the alias stood there, and where all aliases stand now."""
 
 
 class _MoveAlias(msgspec.Struct, forbid_unknown_fields=True):
@@ -50,45 +48,64 @@ async def move_alias(control: ControlApp, request: Request, who: Principal) -> R
     code `move_refused` when a `[[protect]]` covers it and neither evidence nor override lets it through, with 503 when
     the version's runner does not start: what serves now goes on serving."""
     wanted = await read_json(request, _MoveAlias)
-    wish = Wish(who=name_of(who), role=who.role, reason=wanted.reason, override=wanted.override)
-    name, registry = request.path_params["name"], control.publisher.registry
-    version = await control.publisher.run(lambda: models.get_version(registry, name, wanted.version))
-    if not version.is_archived():
-        await ensure_running(control.home, version.sha256, f"{name}@{version.number}")
-    return await _changed(
-        control,
-        name,
-        wanted.alias,
-        lambda guard: models.move_alias(registry, name, wanted.alias, version.number, wish, guard),
-    )
+    wish = wish_of(who, wanted.reason, override=wanted.override)
+    return moved_json(await moved(control, request.path_params["name"], wanted.alias, wanted.version, wish))
 
 
 async def remove_alias(control: ControlApp, request: Request, who: Principal) -> Response:
     """The same answer as a move; the alias stops being served within a second."""
     wanted = await read_json(request, _RemoveAlias)
-    wish = Wish(who=name_of(who), role=who.role, reason=wanted.reason, override=wanted.override)
-    name, registry = request.path_params["name"], control.publisher.registry
-    return await _changed(
-        control,
-        name,
-        wanted.alias,
-        lambda guard: models.remove_alias(registry, name, wanted.alias, wish, guard),
-        needs_evidence=False,
-    )
+    wish = wish_of(who, wanted.reason, override=wanted.override)
+    return moved_json(await removed(control, request.path_params["name"], wanted.alias, wish))
 
 
 async def rollback(control: ControlApp, request: Request, who: Principal) -> Response:
     """The same answer as a move; `alias` is champion unless told, and goes one step further back each time."""
     wanted = await read_json(request, _Rollback)
-    wish = Wish(who=name_of(who), role=who.role, reason=wanted.reason)
-    name, registry = request.path_params["name"], control.publisher.registry
-    version = await control.publisher.run(lambda: models.rollback_target(registry, name, wanted.alias))
-    await ensure_running(control.home, version.sha256, f"{name}@{version.number}")
-    return await _changed(
+    wish = wish_of(who, wanted.reason)
+    return moved_json(await rolled_back(control, request.path_params["name"], wanted.alias, wish))
+
+
+async def moved(control: ControlApp, name: str, alias: str, ref: int | str, wish: Wish) -> Changed:
+    """Point an alias to a version once its runner is ready, under the rule that covers it. Raises NotFound, Forbidden,
+    Unavailable."""
+    registry = control.publisher.registry
+    version = await control.publisher.run(lambda: models.get_version(registry, name, ref))
+    if not version.is_archived():
+        await ensure_running(control.home, version.sha256, f"{name}@{version.number}")
+    return await change_alias(
         control,
+        "model",
         name,
-        wanted.alias,
-        lambda guard: models.rollback(registry, name, wanted.alias, wish, guard),
+        alias,
+        lambda guard: models.move_alias(registry, name, alias, version.number, wish, guard),
+    )
+
+
+async def removed(control: ControlApp, name: str, alias: str, wish: Wish) -> Changed:
+    """End an alias."""
+    registry = control.publisher.registry
+    return await change_alias(
+        control,
+        "model",
+        name,
+        alias,
+        lambda guard: models.remove_alias(registry, name, alias, wish, guard),
+        needs_evidence=False,
+    )
+
+
+async def rolled_back(control: ControlApp, name: str, alias: str, wish: Wish) -> Changed:
+    """Point an alias back to the version it meant before, once its runner is ready."""
+    registry = control.publisher.registry
+    version = await control.publisher.run(lambda: models.rollback_target(registry, name, alias))
+    await ensure_running(control.home, version.sha256, f"{name}@{version.number}")
+    return await change_alias(
+        control,
+        "model",
+        name,
+        alias,
+        lambda guard: models.rollback(registry, name, alias, wish, guard),
         needs_evidence=False,
     )
 
@@ -97,27 +114,10 @@ async def approve(control: ControlApp, request: Request, who: Principal) -> Resp
     """`{"approval": {at, name, version, sha256, alias, who, role, reason}}`; the author's own counts for nothing and is
     refused."""
     wanted = await read_json(request, _Approve)
-    wish = Wish(who=name_of(who), role=who.role, reason=wanted.reason)
+    wish = wish_of(who, wanted.reason)
     name, registry = request.path_params["name"], control.publisher.registry
     made = await control.publisher.run(lambda: models.approve(registry, name, wanted.alias, wanted.version, wish))
     return JSONResponse({"approval": approval_json(made)})
-
-
-async def _changed(
-    control: ControlApp,
-    name: str,
-    alias: str,
-    change: Callable[[Guard | None], Move | None],
-    *,
-    needs_evidence: bool = True,
-) -> JSONResponse:
-    guard = await control.read(guard_for if needs_evidence else guard_of_return, control.settings, "model", name, alias)
-
-    def run() -> tuple[Move | None, Mapping[str, int]]:
-        return change(guard), models.get_model(control.publisher.registry, name).aliases
-
-    move, aliases = await control.publisher.change(run)
-    return JSONResponse({"move": None if move is None else move_json(move), "aliases": dict(aliases)})
 
 
 ROUTES: tuple[ControlRoute, ...] = (

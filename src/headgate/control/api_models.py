@@ -12,10 +12,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from headgate.control.access import Principal
+from headgate.control.alias_moves import approval_json
+from headgate.control.eval_json import receipt_json
 from headgate.control.filters import moment_us, single_values, whole_number
 from headgate.control.model_files import Staged, Uploads, place, stage
-from headgate.control.model_json import approval_json, details_json, evidence_json, model_json, summary_json
-from headgate.control.model_runs import TOLERANCE, replay
+from headgate.control.model_json import details_json, evidence_json, model_json, summary_json
+from headgate.control.model_runs import TOLERANCE, replay, try_again
 from headgate.control.prompt_json import move_json
 from headgate.control.publish import name_of
 from headgate.control.routes import ControlRoute, JSONResponse, Parameter, read_body, read_json
@@ -23,7 +25,7 @@ from headgate.control.state import ControlApp
 from headgate.core.errors import MalformedRequest
 from headgate.core.runner_states import read_states
 from headgate.core.signature import changes_of_signature
-from headgate.registry import models
+from headgate.registry import models, receipts
 from headgate.registry.model_rows import Model, ModelVersion
 
 MAX_PIECE_BYTES = 4 << 20
@@ -170,7 +172,7 @@ async def list_models(control: ControlApp, request: Request, who: Principal) -> 
 
 async def show_model(control: ControlApp, request: Request, who: Principal) -> Response:
     """The model with its versions and moves; with `version` or `alias` that version: files, signature, metadata,
-    metrics, lineage, runner, `evidence` and `approvals`."""
+    metrics, lineage, runner, `evidence`, `approvals` and `receipts`."""
     values = single_values(request.query_params.multi_items(), ["alias", "version"])
     if len(values) == 2:
         raise MalformedRequest("Both alias and version are given.", hint="Give one of them.")
@@ -185,24 +187,28 @@ async def show_model(control: ControlApp, request: Request, who: Principal) -> R
     version = await control.publisher.run(lambda: models.get_version(registry, name, ref))
     evidence = await control.publisher.run(lambda: models.evidence(registry, name, version.number))
     approvals = await control.publisher.run(lambda: models.approvals_of(registry, name))
+    held = await control.publisher.run(lambda: receipts.list_receipts(registry, f"model:{name}"))
     return JSONResponse(
         {
             **details_json(version, model, states.get(version.sha256)),
             "evidence": [evidence_json(one) for one in evidence],
             "approvals": [approval_json(one) for one in approvals if one.sha256 == version.sha256],
+            "receipts": [receipt_json(one) for one in held if one.sha256 == version.sha256],
         }
     )
 
 
 async def test_version(control: ControlApp, request: Request, who: Principal) -> Response:
     """`{"version": ref, "passed", "report": {rows, joins, parity}}`: the stored sample is run again in a process of its
-    own and compared with the stored answer, row for row; kept as evidence."""
+    own and compared with the stored answer, row for row; kept as evidence. A resting runner then starts again."""
     wanted = await read_json(request, _Test)
     name, registry = request.path_params["name"], control.publisher.registry
     version = await control.publisher.run(lambda: models.get_version(registry, name, wanted.version))
     bundle = control.home.path / "models" / version.sha256
     report = await control.read(replay, bundle, control.settings.models, check=True)
     passed = bool(report["parity"] and report["parity"]["passed"])
+    if passed:
+        try_again(control.home, version.sha256)
     await control.publisher.run(
         lambda: models.add_evidence(registry, name, version.number, "replay", passed, report, who=name_of(who))
     )

@@ -5,7 +5,7 @@ version_count, updated_at), a *prompt* (a summary with `versions` and `as_of`), 
 created_at, author, git_commit, message, pushed_by, suites, archived, aliases), a *move*.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -14,12 +14,11 @@ from starlette.responses import Response
 
 from headgate.control import kb_embed, kb_pins, prompt_push, prompt_render
 from headgate.control.access import Principal
+from headgate.control.alias_moves import MoveAlias, RemoveAlias, Rollback, change_alias, moved_json, wish_of
 from headgate.control.filters import moment_us, single_values, whole_number
-from headgate.control.policies import guard_for, guard_of_return
 from headgate.control.prompt_json import (
     content_json,
     difference_json,
-    move_json,
     prompt_json,
     pushed_json,
     summary_json,
@@ -30,10 +29,8 @@ from headgate.control.routes import ControlRoute, JSONResponse, Parameter, read_
 from headgate.control.rows import value_json
 from headgate.control.state import ControlApp
 from headgate.core.errors import MalformedRequest
-from headgate.core.protection import PRODUCTION
 from headgate.prompts.differences import differences
 from headgate.registry import prompts
-from headgate.registry.aliases import Guard, Move, Wish
 
 _MAX_PUSH_BYTES = 4 << 20
 _MAX_RENDER_BYTES = 4 << 20
@@ -49,24 +46,6 @@ class _Push(msgspec.Struct, forbid_unknown_fields=True):
     message: str | None = None
     git_commit: str | None = None
     author: str | None = None
-
-
-class _MoveAlias(msgspec.Struct, forbid_unknown_fields=True):
-    alias: str
-    version: int | str
-    reason: str | None = None
-    override: bool = False
-
-
-class _RemoveAlias(msgspec.Struct, forbid_unknown_fields=True):
-    alias: str
-    reason: str | None = None
-    override: bool = False
-
-
-class _Rollback(msgspec.Struct, forbid_unknown_fields=True):
-    alias: str = PRODUCTION
-    reason: str | None = None
 
 
 class _Archive(msgspec.Struct, forbid_unknown_fields=True):
@@ -169,41 +148,48 @@ async def show_difference(control: ControlApp, request: Request, who: Principal)
 async def move_alias(control: ControlApp, request: Request, who: Principal) -> Response:
     """`{"move": move, "aliases": {alias: number}}`; `move` is null when the alias stood there. Refused with 403 and the
     code `move_refused` when a `[[protect]]` covers it and neither receipt nor override lets it through."""
-    wanted = await read_json(request, _MoveAlias)
-    wish = Wish(who=name_of(who), role=who.role, reason=wanted.reason, override=wanted.override)
-    return await changed_alias(
-        control,
-        _name(request),
-        wanted.alias,
-        lambda name, alias, guard: prompts.move_alias(
-            control.publisher.registry, name, alias, wanted.version, wish, guard
-        ),
+    wanted, name, registry = await read_json(request, MoveAlias), _name(request), control.publisher.registry
+    wish = wish_of(who, wanted.reason, override=wanted.override)
+    return moved_json(
+        await change_alias(
+            control,
+            "prompt",
+            name,
+            wanted.alias,
+            lambda guard: prompts.move_alias(registry, name, wanted.alias, wanted.version, wish, guard),
+        )
     )
 
 
 async def remove_alias(control: ControlApp, request: Request, who: Principal) -> Response:
     """The same answer as a move; the alias stops being served within a second."""
-    wanted = await read_json(request, _RemoveAlias)
-    wish = Wish(who=name_of(who), role=who.role, reason=wanted.reason, override=wanted.override)
-    return await changed_alias(
-        control,
-        _name(request),
-        wanted.alias,
-        lambda name, alias, guard: prompts.remove_alias(control.publisher.registry, name, alias, wish, guard),
-        needs_evidence=False,
+    wanted, name, registry = await read_json(request, RemoveAlias), _name(request), control.publisher.registry
+    wish = wish_of(who, wanted.reason, override=wanted.override)
+    return moved_json(
+        await change_alias(
+            control,
+            "prompt",
+            name,
+            wanted.alias,
+            lambda guard: prompts.remove_alias(registry, name, wanted.alias, wish, guard),
+            needs_evidence=False,
+        )
     )
 
 
 async def rollback(control: ControlApp, request: Request, who: Principal) -> Response:
     """The same answer as a move; `alias` is production unless told, and goes one step further back each time."""
-    wanted = await read_json(request, _Rollback)
-    wish = Wish(who=name_of(who), role=who.role, reason=wanted.reason)
-    return await changed_alias(
-        control,
-        _name(request),
-        wanted.alias,
-        lambda name, alias, guard: prompts.rollback(control.publisher.registry, name, alias, wish, guard),
-        needs_evidence=False,
+    wanted, name, registry = await read_json(request, Rollback), _name(request), control.publisher.registry
+    wish = wish_of(who, wanted.reason)
+    return moved_json(
+        await change_alias(
+            control,
+            "prompt",
+            name,
+            wanted.alias,
+            lambda guard: prompts.rollback(registry, name, wanted.alias, wish, guard),
+            needs_evidence=False,
+        )
     )
 
 
@@ -236,26 +222,6 @@ async def render(control: ControlApp, request: Request, who: Principal) -> Respo
         prompt_render.rendered, control, version, wanted.variables, wanted.endpoint, knowledge
     )
     return JSONResponse({"ref": f"{version.name}@{version.number}", "alias": alias, **value_json(rendered)})
-
-
-async def changed_alias(
-    control: ControlApp,
-    name: str,
-    alias: str,
-    change: Callable[[str, str, Guard | None], Move | None],
-    *,
-    needs_evidence: bool = True,
-) -> JSONResponse:
-    """Runs a change of one alias under the rule that covers it and tells where all aliases of the prompt stand."""
-    guard = await control.read(
-        guard_for if needs_evidence else guard_of_return, control.settings, "prompt", name, alias
-    )
-
-    def run() -> tuple[Move | None, Mapping[str, int]]:
-        return change(name, alias, guard), prompts.get_prompt(control.publisher.registry, name).aliases
-
-    move, aliases = await control.publisher.change(run)
-    return JSONResponse({"move": None if move is None else move_json(move), "aliases": dict(aliases)})
 
 
 def _name(request: Request) -> str:

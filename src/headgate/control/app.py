@@ -17,19 +17,26 @@ from headgate.control import (
     api_gate,
     api_judges,
     api_kb,
+    api_kb_moves,
     api_kb_push,
     api_keys,
     api_labels,
     api_misc,
+    api_model_gate,
     api_model_moves,
     api_models,
     api_prompts,
     api_reports,
     api_requests,
     api_scores,
+    api_upkeep,
+    object_owners,
     pages,
     pages_kb,
+    pages_models,
+    pages_moves,
     pages_prompts,
+    pages_runs,
 )
 from headgate.control.access import NOBODY, OPEN, Access, Principal
 from headgate.control.html import SECURITY_HEADERS, error_page
@@ -60,6 +67,7 @@ ROUTES: tuple[ControlRoute, ...] = (
     *api_gate.ROUTES,
     *api_prompts.ROUTES,
     *api_kb.ROUTES,
+    *api_kb_moves.ROUTES,
     *api_kb_push.ROUTES,
     *api_datasets.ROUTES,
     *api_evals.ROUTES,
@@ -68,11 +76,16 @@ ROUTES: tuple[ControlRoute, ...] = (
     *api_judges.ROUTES,
     *api_models.ROUTES,
     *api_model_moves.ROUTES,
+    *api_model_gate.ROUTES,
     *api_labels.ROUTES,
     *api_misc.ROUTES,
+    *api_upkeep.ROUTES,
     *pages.ROUTES,
+    *pages_moves.ROUTES,
     *pages_prompts.ROUTES,
+    *pages_runs.ROUTES,
     *pages_kb.ROUTES,
+    *pages_models.ROUTES,
 )
 """Everything that is served; a path that is not in it is 404 for everyone."""
 
@@ -142,7 +155,8 @@ def asgi(control: ControlApp) -> Starlette:
         routes=[
             Route(path, _guarded(control, methods), methods=list(methods), include_in_schema=False)
             for path, methods in by_path.items()
-        ],
+        ]
+        + [object_owners.route(control)],
         exception_handlers={HTTPException: _not_served(control)},
     )
     # A redirect would be built from the Host header; a path either is in the table or is not.

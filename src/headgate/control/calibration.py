@@ -33,6 +33,7 @@ MAX_LABELS = 5000
 MIN_LABELS = 10
 _CHUNK = 256
 _WORDS = {"judge.pairwise": ("A", "B", "tie")}
+_WITHOUT_WORDS = ("judge.claims", "judge.context_recall", "judge.context_precision", "judge.answer_relevance")
 _USUAL_WORDS = ("pass", "fail")
 _SWAPPED = {"A": "B", "B": "A", "tie": "tie"}
 
@@ -55,6 +56,11 @@ def create_card(control: ControlApp, who: Principal, wanted: CreateCard) -> Judg
     scorer = next((one for one in scorers_of(suite) if one.spec.id == wanted.scorer), None)
     if scorer is None or not scorer.needs_judge or scorer.spec.judge is None:
         raise MalformedRequest(f'The suite {suite.name} has no scorer "{wanted.scorer[:60]}" that asks a judge.')
+    if scorer.spec.type in _WITHOUT_WORDS:
+        raise MalformedRequest(
+            f"{scorer.spec.type} gives no pass or fail that people's labels could be laid beside.",
+            hint="Calibrate a judge of judge.faithfulness, judge.rubric, judge.reference or judge.pairwise.",
+        )
     words = _WORDS.get(scorer.spec.type, _USUAL_WORDS)
     _check(wanted, words)
     known = pinned_judges(registry, suite)[scorer.spec.judge]

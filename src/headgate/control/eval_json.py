@@ -44,6 +44,8 @@ def run_json(run: Run) -> dict[str, Any]:
         "prompt": run.prompt,
         "prompt_version": run.number,
         "prompt_sha256": run.prompt_sha256,
+        "kb": run.kb,
+        "kb_sha256": run.kb_sha256,
         "dataset": dataset,
         "judges": run.judges,
         "baseline_run": run.baseline_run,
@@ -75,6 +77,7 @@ def receipt_json(receipt: Receipt) -> dict[str, Any]:
         **found,
         "receipt": receipt.id,
         "judge_cards": list(receipt.judge_cards),
+        "weaker": list(receipt.weaker),
         "issued_at": time_json(issued),
         "expires_at": None if expires is None else time_json(expires),
         "expired": receipt.is_expired(now_us()),
@@ -106,6 +109,7 @@ def gated_json(gated: Gated) -> dict[str, Any]:
             for number, (decision, verdict) in enumerate(zip(gated.decisions, gated.verdicts, strict=True))
             if number != worst
         ],
-        "receipt": None if gated.receipt is None else receipt_json(gated.receipt),
+        "receipt": receipt_json(gated.receipts[0]) if gated.receipts else None,
+        "receipts": [receipt_json(one) for one in gated.receipts],
         "no_receipt": gated.no_receipt,
     }

@@ -8,6 +8,7 @@ from typing import Any
 from headgate.control.access import Principal
 from headgate.control.eval_shapes import StartRun
 from headgate.control.publish import name_of
+from headgate.control.run_knowledge import NOTHING, Read, check_reads, judge_reads, read_instead, reads_of
 from headgate.control.state import ControlApp
 from headgate.core.errors import MalformedRequest, NotFound
 from headgate.core.ids import now_us, uuid7
@@ -37,6 +38,8 @@ class Loaded:
     dataset: Dataset
     cells: tuple[Cell, ...]
     scorers: tuple[Scorer, ...]
+    reads: Read  # the knowledge base that every answer must rest on
+    judge_reads: Mapping[str, Read]
 
 
 def new_id(prefix: str) -> str:
@@ -53,8 +56,8 @@ def start(control: ControlApp, who: Principal, wanted: StartRun) -> tuple[Run, b
     kept = suites.get(registry, wanted.suite_sha256)
     suite = load_suite(kept.text, kept.file)
     version = _version(registry, suite.target.prompt, wanted.prompt)
-    if wanted.kb is not None:
-        raise MalformedRequest(f"There is no knowledge base {shown(wanted.kb)}.", code="kb_missing")
+    check_reads(version, suite.target.kb)
+    kb = read_instead(registry, control.settings, version, wanted.kb)
     stored = datasets.get(registry, suite.dataset.name, suite.dataset.version)
     dataset = _rows(control, stored).split(suite.dataset.split)
     count = len(dataset.rows) * suite.run.repeat
@@ -64,13 +67,15 @@ def start(control: ControlApp, who: Principal, wanted: StartRun) -> tuple[Run, b
         id=new_id("run"),
         kind="eval",
         name="",
-        system=f"{version.name}@{version.number}",
+        system=f"{version.name}@{version.number}{'' if kb is None else f' with {kb.ref}'}",
         suite=suite.name,
         suite_sha256=kept.sha256,
         text_sha256=kept.text_sha256,
         prompt=version.name,
         number=version.number,
         prompt_sha256=version.sha256,
+        kb=None if kb is None else kb.ref,
+        kb_sha256=None if kb is None else kb.sha256,
         dataset=stored.name,
         dataset_number=stored.number,
         dataset_sha256=stored.sha256,
@@ -101,12 +106,15 @@ def load(control: ControlApp, run: Run) -> Loaded:
         )
     suite = load_suite(kept.text, kept.file)
     dataset = _rows(control, datasets.get(registry, run.dataset, run.dataset_number)).split(suite.dataset.split)
+    reads = reads_of(registry, run)
     return Loaded(
         run=run,
         suite=suite,
         dataset=dataset,
         cells=tuple(cells_of(suite, dataset, run.prompt_sha256, run.kb_sha256)),
         scorers=tuple(scorers_of(suite)),
+        reads=NOTHING if reads is None else (reads.name, reads.number),
+        judge_reads=judge_reads(registry, run),
     )
 
 

@@ -40,9 +40,10 @@ class PushSuite(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Find(msgspec.Struct, forbid_unknown_fields=True):
-    """Keys of cells and asks."""
+    """Keys of cells and asks; with `chunks` the outputs say what they read."""
 
     keys: list[str]
+    chunks: bool = False
 
 
 class StartRun(msgspec.Struct, forbid_unknown_fields=True):
@@ -83,6 +84,20 @@ class Gate(msgspec.Struct, forbid_unknown_fields=True):
     baseline_system: str | None = None
     policy: str | None = None
     alias: str | None = None
+    object: Literal["prompt", "kb"] | None = None  # whose rule decides, where a pin is all that changed
+
+
+class Detect(msgspec.Struct, forbid_unknown_fields=True):
+    """A run that is planned: what could its cases show? ``primary`` and ``must_pass`` name the suite's scorers."""
+
+    suite: str
+    prompt: str
+    cases: int
+    primary: list[str] = []
+    must_pass: list[str] = []
+    clusters: int | None = None
+    policy: str | None = None
+    alias: str = "production"
 
 
 class Compare(msgspec.Struct, forbid_unknown_fields=True):

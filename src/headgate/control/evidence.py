@@ -1,11 +1,12 @@
 """What the log has to say for a cell or an ask: the first call that was exactly this one, and its answer."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
+from headgate.control.run_knowledge import NOTHING, Read
 from headgate.evals.canonical import NotCanonical, canonical_json, digest
 from headgate.evals.output import Output, output_of
 from headgate.store import lookup
@@ -34,7 +35,9 @@ class Wanted:
     messages: Sequence[Mapping[str, Any]] | None = None
     model: str | None = None  # of an embedding
     input: tuple[str, ...] = ()
+    reads: Read = NOTHING  # of a prompt: the version of a knowledge base that its answer must rest on
     is_ask: bool = False  # an answer that was cut short is then none
+    kb_of: Callable[[LoggedCall], str | None] = lambda _: None  # of a key alone: what a call read instead of its pin
     key: str | None = None  # alone: the call must be one whose content gives this key
 
 
@@ -153,7 +156,13 @@ def _head_problem(log: Log, call: LoggedCall, want: Wanted) -> str | None:
         return f"it called {call.prompt_name or 'no stored prompt'}, not {want.prompt}"
     if want.sha256 is not None and call.prompt_sha256 != want.sha256:
         return f"it called content {(call.prompt_sha256 or 'unknown')[:8]}, not {want.sha256[:8]}"
+    if want.prompt is not None and (call.kb_name, call.kb_version) != want.reads:
+        return f"it read {_read_words(call.kb_name, call.kb_version)}, not {_read_words(*want.reads)}"
     return kept_problem(log, call)
+
+
+def _read_words(name: str | None, number: int | None) -> str:
+    return "no knowledge base" if name is None else f"{name}@{number}"
 
 
 def _content_problem(call: LoggedCall, want: Wanted, variables: str | None, bodies: Bodies) -> str | None:
@@ -161,7 +170,7 @@ def _content_problem(call: LoggedCall, want: Wanted, variables: str | None, bodi
     if fields is None:
         return "its request cannot be read"
     if want.key is not None:
-        return _key_problem(call, want.key, fields, variables)
+        return _key_problem(call, want.key, fields, variables, want.kb_of(call))
     if want.prompt is None:
         is_same = _texts(fields) == want.input and fields.get("model") == want.model
         return None if is_same else "it embedded something else"
@@ -176,18 +185,22 @@ def _content_problem(call: LoggedCall, want: Wanted, variables: str | None, bodi
     return None
 
 
-def _key_problem(call: LoggedCall, key: str, fields: Mapping[str, Any], variables: str | None) -> str | None:
+def _key_problem(
+    call: LoggedCall, key: str, fields: Mapping[str, Any], variables: str | None, kb: str | None
+) -> str | None:
     try:
         if call.purpose == "embedding":
             one = {"kind": "embedding", "model": fields.get("model"), "input": list(_texts(fields))}
             return None if digest(one) == key else "it embedded something else"
         given, messages = _json(variables or "null"), fields.get("messages") or None
         if call.purpose == "judge":
-            is_it = messages is None and key == digest(
-                {"kind": "ask", "prompt": call.prompt_sha256, "variables": given}
+            is_it = (
+                messages is None
+                and kb is None
+                and key == digest({"kind": "ask", "prompt": call.prompt_sha256, "variables": given})
             )
         else:
-            cell = {"kind": "cell", "prompt": call.prompt_sha256, "kb": None, "variables": given, "messages": messages}
+            cell = {"kind": "cell", "prompt": call.prompt_sha256, "kb": kb, "variables": given, "messages": messages}
             is_it = any(digest({**cell, "repeat": repeat}) == key for repeat in range(_MOST_REPEATS))
     except NotCanonical:
         is_it = False

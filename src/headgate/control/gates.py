@@ -9,10 +9,12 @@ import msgspec
 from headgate.control import eval_runs
 from headgate.control.access import Principal
 from headgate.control.eval_shapes import Gate
+from headgate.control.gate_subjects import Subject, chosen_subject, subjects_of
 from headgate.control.policies import policy_of
 from headgate.control.publish import name_of
 from headgate.control.scoring import neutral, result_sha256
 from headgate.control.state import ControlApp
+from headgate.control.yardsticks import yardstick_of
 from headgate.core.errors import MalformedRequest
 from headgate.core.ids import now_us
 from headgate.core.protection import PRODUCTION, SHIPPED_POLICIES, rule_for
@@ -23,10 +25,12 @@ from headgate.registry.database import Database
 from headgate.registry.judge_cards import JudgeCard
 from headgate.registry.receipts import Decision, Receipt
 from headgate.registry.runs import Run
+from headgate.registry.targets import Kind
 
 if TYPE_CHECKING:
     from headgate.evals.policy import Policy
     from headgate.evals.verdict import Verdict
+    from headgate.evals.yardstick import Yardstick
 
 _WORST = ("pass", "inconclusive", "fail")
 DEFAULT_POLICY = "standard"
@@ -34,11 +38,11 @@ DEFAULT_POLICY = "standard"
 
 @dataclass(frozen=True, kw_only=True)
 class Gated:
-    """What a gate answered: the decision by each policy, the first by the rule's, and the receipt if there is one."""
+    """What a gate answered: the decision by each policy, the first by the rule's, and the receipts if there are any."""
 
     decisions: tuple[Decision, ...]
     verdicts: tuple["Verdict", ...]
-    receipt: Receipt | None
+    receipts: tuple[Receipt, ...]
     no_receipt: str | None  # why a pass brought none
 
     @property
@@ -56,23 +60,40 @@ def gate(control: ControlApp, who: Principal, wanted: Gate) -> Gated:
     candidate = _finished(registry, wanted.candidate)
     baseline = None if wanted.baseline is None else _finished(registry, wanted.baseline)
     _check_same(candidate, baseline)
-    policies = _policies(control, wanted, candidate)
+    subjects = subjects_of(registry, candidate, baseline)
+    subject = chosen_subject(subjects, wanted.object)
+    policies = _policies(control, wanted, candidate, subject)
     earlier = receipts.attempts(registry, candidate.dataset_sha256)
     facts = facts_of(registry, candidate, wanted.candidate_system, attempts=earlier + 1)
     other = None
     if baseline is not None:
         other = facts_of(registry, baseline, wanted.baseline_system, attempts=earlier + 1)
-    verdicts = tuple(judge_gate(policy, facts, other) for policy in policies)
+    against = yardstick_of(control, candidate, wanted.alias or PRODUCTION)
+    verdicts = tuple(_held(judge_gate(policy, facts, other), against) for policy in policies)
     made = _Decided(who, wanted, candidate, baseline, facts, other, earlier + 1)
     decisions = tuple(made.decision(policy, verdict) for policy, verdict in zip(policies, verdicts, strict=True))
     is_passed = all(verdict.verdict == "pass" for verdict in verdicts)
-    no_receipt = _no_receipt(candidate, baseline, facts) if is_passed else "the gate was not passed"
-    receipt = None
+    no_receipt = _no_receipt(candidate, baseline, facts, subjects) if is_passed else "the gate was not passed"
+    given: tuple[Receipt, ...] = ()
     if no_receipt is None:
-        receipt = made.receipt(policies[0], verdicts[0], decisions[0], _cards_used(registry, candidate))
+        cards = _cards_used(registry, candidate)
+        given = tuple(
+            made.receipt(one, policies[0], verdicts[0], decisions[0], cards)
+            for one in subjects
+            if one == subject or rule_for(control.settings, one.kind, one.name, wanted.alias or PRODUCTION) is not None
+        )
+    about = None if subject is None else f"{subject.kind}:{subject.name}"
     for number, decision in enumerate(decisions):
-        receipts.store(registry, decision, receipt if number == 0 else None)
-    return Gated(decisions=decisions, verdicts=verdicts, receipt=receipt, no_receipt=no_receipt)
+        receipts.store(registry, decision, given if number == 0 else (), about=about)
+    return Gated(decisions=decisions, verdicts=verdicts, receipts=given, no_receipt=no_receipt)
+
+
+def _held(verdict: "Verdict", against: "Yardstick | None") -> "Verdict":
+    """The verdict with what its suite and cases lack beside those in force; what is weaker is worth grade C."""
+    if against is None or not against.weaker:
+        return verdict if against is None else msgspec.structs.replace(verdict, yardstick=against)
+    said = f"grade C: weaker than {against.since}, which is in force: {'; '.join(against.weaker)}"
+    return msgspec.structs.replace(verdict, yardstick=against, grade="C", warnings=(*verdict.warnings, said))
 
 
 def results_of(registry: Database, run: Run, system: str | None = None) -> list[Result]:
@@ -161,19 +182,11 @@ def _check_same(candidate: Run, baseline: Run | None) -> None:
         )
 
 
-def _policies(control: ControlApp, wanted: Gate, candidate: Run) -> "list[Policy]":
+def _policies(control: ControlApp, wanted: Gate, candidate: Run, subject: Subject | None) -> "list[Policy]":
     """The policy asked for (else the rule's, else standard), and the suite's own beside it."""
-    from headgate.evals.policy import load_policy, shipped_policy
-
-    def named(text: str, file: str) -> "Policy":
-        return shipped_policy(text) if text in SHIPPED_POLICIES else load_policy(text, file)
-
-    if wanted.policy is not None:
-        found = [named(wanted.policy, "policy")]
-    else:
-        name = candidate.prompt or candidate.system.rpartition("@")[0]
-        rule = rule_for(control.settings, "prompt", name, wanted.alias or PRODUCTION)
-        found = [shipped_policy(DEFAULT_POLICY) if rule is None else policy_of(rule)]
+    kind = "prompt" if subject is None else subject.kind
+    name = (candidate.prompt or candidate.system.rpartition("@")[0]) if subject is None else subject.name
+    found = [policy_named(control, wanted.policy, name, wanted.alias or PRODUCTION, kind=kind)]
     own = _suite_policy(control.publisher.registry, candidate)
     if own is None:
         return found
@@ -185,8 +198,27 @@ def _policies(control: ControlApp, wanted: Gate, candidate: Run) -> "list[Policy
                 hint="Send its text as policy.",
             )
         return found
-    beside = named(own, f"policy of suite {candidate.suite}")
+    beside = _policy_text(own, f"policy of suite {candidate.suite}")
     return found if beside.sha256 == found[0].sha256 else [*found, beside]
+
+
+def policy_named(control: ControlApp, text: str | None, name: str, alias: str, *, kind: Kind = "prompt") -> "Policy":
+    """The policy asked for by a shipped name or a text; else that of the rule covering the alias; else standard.
+
+    Raises PolicyFault, ConfigurationError.
+    """
+    from headgate.evals.policy import shipped_policy
+
+    if text is not None:
+        return _policy_text(text, "policy")
+    rule = rule_for(control.settings, kind, name, alias)
+    return shipped_policy(DEFAULT_POLICY) if rule is None else policy_of(rule)
+
+
+def _policy_text(text: str, file: str) -> "Policy":
+    from headgate.evals.policy import load_policy, shipped_policy
+
+    return shipped_policy(text) if text in SHIPPED_POLICIES else load_policy(text, file)
 
 
 def _suite_policy(registry: Database, run: Run) -> str | None:
@@ -198,7 +230,7 @@ def _suite_policy(registry: Database, run: Run) -> str | None:
     return load_suite(kept.text, kept.file).policy
 
 
-def _no_receipt(candidate: Run, baseline: Run | None, facts: RunFacts) -> str | None:
+def _no_receipt(candidate: Run, baseline: Run | None, facts: RunFacts, subjects: Sequence[Subject]) -> str | None:
     """Why a pass is no evidence for a move; None when it is."""
     if candidate.kind != "eval" or (baseline is not None and baseline.kind == "import"):
         return "imported results are not evidence of this log"
@@ -206,7 +238,7 @@ def _no_receipt(candidate: Run, baseline: Run | None, facts: RunFacts) -> str | 
         return "the run is not complete"
     if not any(scorer.source == "control" for scorer in facts.scorers.values()):
         return "every score came from the client"
-    return None
+    return None if subjects else "the two sides differ in more than the version that is judged"
 
 
 def _judges_used(run: Run) -> list[str]:
@@ -283,19 +315,21 @@ class _Decided:
             who=self._who,
         )
 
-    def receipt(self, policy: "Policy", verdict: "Verdict", decision: Decision, cards: Sequence[str]) -> Receipt:
+    def receipt(
+        self, subject: Subject, policy: "Policy", verdict: "Verdict", decision: Decision, cards: Sequence[str]
+    ) -> Receipt:
         """What a pass is worth; the caller has seen to it that it rests on the log."""
         one = self._candidate
-        assert one.prompt and one.number and one.prompt_sha256 and one.suite and one.suite_sha256
+        assert one.suite and one.suite_sha256
         assert one.dataset and one.dataset_sha256 and one.result_sha256
         expires = policy.receipt_expires_s
         return Receipt(
             id=eval_runs.new_id("rcpt"),
             decision=decision.id,
-            kind="prompt",
-            object=one.prompt,
-            number=one.number,
-            sha256=one.prompt_sha256,
+            kind=subject.kind,
+            object=subject.name,
+            number=subject.number,
+            sha256=subject.sha256,
             alias=self._wanted.alias,
             policy=policy.name,
             policy_sha256=policy.sha256,
@@ -304,12 +338,14 @@ class _Decided:
             dataset=one.dataset,
             dataset_sha256=one.dataset_sha256,
             judge_cards=tuple(cards),
-            baseline_sha256=None if self._baseline is None else self._baseline.prompt_sha256,
+            baseline_sha256=subject.baseline_sha256,
             result_sha256=result_sha256(self._facts.results),
             grade=self._grade(verdict.grade),
             issued_at_us=self._at_us,
             expires_at_us=None if expires is None else self._at_us + round(expires * 1e6),
             who=self._who,
+            since=None if verdict.yardstick is None else verdict.yardstick.since,
+            weaker=() if verdict.yardstick is None else verdict.yardstick.weaker,
         )
 
     def _grade(self, grade: str) -> str:

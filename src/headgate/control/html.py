@@ -44,9 +44,11 @@ class StaticFile:
 
 @cache
 def static_files() -> dict[str, StaticFile]:
-    """Everything in the package's `static` folder, read once."""
+    """Everything in the package's `static` folder, and the style of reports; read once."""
     found = {}
-    for file in (resources.files("headgate.control") / "static").iterdir():
+    # By the folder and not by the module: serving a style sheet must not bring in what makes reports.
+    report = resources.files("headgate.evals") / "report" / "static" / "report.css"
+    for file in (*(resources.files("headgate.control") / "static").iterdir(), report):
         ending = file.name.rpartition(".")[2]
         if ending in _TYPES:
             content = file.read_bytes()
@@ -63,9 +65,12 @@ def static_address(name: str) -> str:
 @cache
 def templates() -> Environment:
     """The page templates: everything escaped, a missing value is an error."""
-    with resources.as_file(resources.files("headgate.control") / "templates") as folder:
+    with (
+        resources.as_file(resources.files("headgate.control") / "templates") as folder,
+        resources.as_file(resources.files("headgate.evals") / "report" / "templates") as reports,
+    ):
         environment = Environment(
-            loader=FileSystemLoader(folder),
+            loader=FileSystemLoader([folder, reports]),
             autoescape=True,
             undefined=StrictUndefined,
             trim_blocks=True,

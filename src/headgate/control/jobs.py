@@ -10,11 +10,16 @@ from headgate.control.deletion import compact, is_pending, purge
 from headgate.control.ingest import Ingest
 from headgate.control.retention import retain
 from headgate.control.seal import merge_days, seal
+from headgate.control.tally import merged_text
 from headgate.core.ids import monotonic_s
 from headgate.core.settings_types import Log as LogSettings
 from headgate.store.log import Log
+from headgate.store.table_copies import TableCopies
+from headgate.store.tallies import merge_tallies
 
 TICK_S = 1.0
+TABLES_S = 60.0
+"""What only the log's file knows is at most so much older in its copy."""
 
 _logger = logging.getLogger("headgate.jobs")
 
@@ -50,11 +55,12 @@ class Jobs:
         begin_s = monotonic_s()
         self.jobs = (
             Job(name="seal", every_s=5.0, run=lambda: seal(log, ingest)),
+            Job(name="tables", every_s=TABLES_S, run=TableCopies(log).bring_up_to_date),
             Job(name="deletion", every_s=60.0, run=lambda: is_pending(log) and purge(home, log, ingest)),
             Job(name="retention", every_s=600.0, run=retention, due_s=begin_s + 30),
             Job(name="merge", every_s=3600.0, run=lambda: merge_days(log), due_s=begin_s + 60),
             Job(name="compact", every_s=86_400.0, run=lambda: compact(log), due_s=begin_s + 120),
-            Job(name="marks", every_s=3600.0, run=log.prune_marks, due_s=begin_s + 90),
+            Job(name="marks", every_s=3600.0, run=lambda: prune(log), due_s=begin_s + 90),
         )
 
     async def run(self) -> None:
@@ -84,3 +90,9 @@ class Jobs:
             job.problem = f"{type(error).__name__}: {error}"
             _logger.warning("The job %s failed and will run again: %s", job.name, job.problem)
         job.due_s = monotonic_s() + job.every_s
+
+
+def prune(log: Log) -> None:
+    """Drop marks that later ones replace, and put one tally in the place of several of one segment."""
+    log.prune_marks()
+    merge_tallies(log, merged_text)

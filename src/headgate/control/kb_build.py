@@ -15,8 +15,8 @@ from headgate.registry import kbs
 from headgate.registry.database import Database
 from headgate.registry.kbs import Kb, KbVersion, NewKbVersion
 from headgate.retrieval import versions
-from headgate.retrieval.build import JOB, Job
 from headgate.retrieval.chunking import chunks_of
+from headgate.retrieval.job import JOB, Job
 from headgate.retrieval.model import (
     LEXICAL_DIMENSIONS,
     MAX_CHUNKS,

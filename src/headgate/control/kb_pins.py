@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 import msgspec
 
-from headgate.core.protection import PRODUCTION, rule_for
+from headgate.core.errors import NotFound
+from headgate.core.protection import LATEST, PRODUCTION, rule_for
 from headgate.core.settings import Settings
 from headgate.prompts.model import PromptContent, canonical, content_sha256, decode_content
 from headgate.prompts.reference import parse_reference
@@ -13,7 +14,7 @@ from headgate.registry import kbs, prompts
 from headgate.registry.aliases import Wish
 from headgate.registry.database import Database
 from headgate.registry.kbs import Kb
-from headgate.registry.prompts import PromptVersion, PushedPrompt
+from headgate.registry.prompts import Prompt, PromptVersion, PushedPrompt
 from headgate.snapshot import no_kb
 
 CANDIDATE = "candidate"
@@ -56,7 +57,12 @@ def pinned(content: PromptContent, known: Mapping[str, Kb], settings: Settings) 
     ref: int | str | None = reference.number or reference.alias
     if ref is None:
         current = kb.current(is_protected=rule_for(settings, "kb", kb.name, PRODUCTION) is not None)
-        ref = PRODUCTION if current is None else current[0]
+        if current is None:
+            raise NotFound(
+                f"{kb.name} has no production yet, which its bare name means. Write kb: {kb.name}@latest",
+                code="kb_alias_missing",
+            )
+        ref = current[0]
     return with_pin(content, kb.version(ref).ref)
 
 
@@ -70,21 +76,42 @@ def pins_of(registry: Database, settings: Settings, kb_name: str) -> list[Pin]:
     """Blocking: the prompts that read from a knowledge base, by what their bare name means (else the newest)."""
     found = []
     for prompt in prompts.list_prompts(registry):
-        is_protected = rule_for(settings, "prompt", prompt.name, PRODUCTION) is not None
-        current = prompt.current(is_protected=is_protected)
+        current = _current(prompt, settings)
         if current is None and prompt.latest is not None:
-            current = (prompt.latest, "latest")
-        if current is None:
-            continue
-        version = prompts.get_version(registry, prompt.name, current[0])
-        knowledge = decode_content(version.content_json).knowledge
-        if knowledge is None:
-            continue
-        reference = parse_reference(knowledge.kb)
-        if reference.name == kb_name and reference.number is not None:
-            pin = Pin(prompt=prompt.name, number=current[0], alias=current[1], kb_number=reference.number)
-            found.append(pin)
-    return found
+            current = (prompt.latest, LATEST)
+        found.append(_pin(registry, prompt, current, kb_name))
+    return [pin for pin in found if pin is not None]
+
+
+def pins_at(registry: Database, settings: Settings, kb_name: str, alias: str) -> list[Pin]:
+    """Blocking: the prompts that read from a knowledge base by what an alias means; for production also those whose
+    bare name means the newest version.
+    """
+    found = []
+    for prompt in prompts.list_prompts(registry):
+        stands = prompt.aliases.get(alias)
+        current = None if stands is None else (stands, alias)
+        if alias == PRODUCTION:
+            current = _current(prompt, settings)
+        found.append(_pin(registry, prompt, current, kb_name))
+    return [pin for pin in found if pin is not None]
+
+
+def _current(prompt: Prompt, settings: Settings) -> tuple[int, str] | None:
+    is_protected = rule_for(settings, "prompt", prompt.name, PRODUCTION) is not None
+    return prompt.current(is_protected=is_protected)
+
+
+def _pin(registry: Database, prompt: Prompt, current: tuple[int, str] | None, kb_name: str) -> Pin | None:
+    if current is None:
+        return None
+    knowledge = decode_content(prompts.get_version(registry, prompt.name, current[0]).content_json).knowledge
+    if knowledge is None:
+        return None
+    reference = parse_reference(knowledge.kb)
+    if reference.name != kb_name or reference.number is None:
+        return None
+    return Pin(prompt=prompt.name, number=current[0], alias=current[1], kb_number=reference.number)
 
 
 def repin(

@@ -4,8 +4,9 @@ import re
 from typing import Any
 
 from headgate.control import queries
+from headgate.control.account import accounts
 from headgate.control.state import ControlApp
-from headgate.control.status import counters_of, disk_of, health_of, summed
+from headgate.control.status import counters_of, disk_of, health_of, passed_over, summed
 from headgate.core.errors import HeadgateError
 from headgate.core.ids import now_us
 
@@ -23,6 +24,14 @@ _HELP = {
     "dropped": "Records that could not be kept.",
     "in_flight": "Requests being served now.",
 }
+_ACCOUNT = (
+    ("started", "counter", "Calls begun, as read from the spools; the sum of the next four."),
+    ("recorded", "counter", "Of these: ended, with their record."),
+    ("interrupted", "counter", "Of these: their worker ended before they did."),
+    ("in_flight", "gauge", "Of these: not ended yet."),
+    ("dropped", "counter", "Of these: counted, because the disk had no room for their record."),
+    ("twice", "gauge", "Records of the same call."),
+)
 _NOT_A_NAME = re.compile(r"[^a-z0-9_]")
 
 
@@ -58,10 +67,21 @@ def metrics_text(control: ControlApp) -> str:
     for name, value in disk_of(control).items():
         page.add("headgate_disk_bytes", "gauge", "Bytes on disk.", {"what": name.removesuffix("_bytes")}, value)
     try:
+        _add_account(page, control)
         _add_log(page, control)
     except HeadgateError as error:
         page.lines.append(f"# the log did not answer: {_escaped(error.sentence)}")
     return "\n".join(page.lines) + "\n"
+
+
+def _add_account(page: "_Page", control: ControlApp) -> None:
+    """The law, from what was read of the spools: started = recorded + interrupted + in flight + dropped."""
+    found = accounts(control.log, control.ingest)
+    for name, kind, words in _ACCOUNT:
+        suffix = "_total" if kind == "counter" else ""
+        page.add(f"headgate_account_{name}{suffix}", kind, words, {}, found.total(name))
+    page.add("headgate_account_missing", "gauge", "Numbers that left no record.", {}, found.missing)
+    page.add("headgate_spool_passed_over", "gauge", "Segments of a newer format.", {}, passed_over(control.home.path))
 
 
 def _add_log(page: "_Page", control: ControlApp) -> None:

@@ -9,7 +9,6 @@ from headgate.core.runner_states import RunnerState
 from headgate.core.served_models import CHAMPION
 from headgate.core.settings import Settings
 from headgate.core.signature import TensorSpec
-from headgate.registry.approvals import Approval
 from headgate.registry.model_rows import Evidence, Model, ModelVersion
 
 
@@ -100,18 +99,4 @@ def evidence_json(found: Evidence) -> dict[str, Any]:
         "report": dict(found.report),
         "who": found.who,
         "at": time_json(found.at_us),
-    }
-
-
-def approval_json(found: Approval) -> dict[str, Any]:
-    """One approval."""
-    return {
-        "at": time_json(found.at_us),
-        "name": found.name,
-        "version": found.number,
-        "sha256": found.sha256,
-        "alias": found.alias,
-        "who": found.who,
-        "role": found.role,
-        "reason": found.reason,
     }

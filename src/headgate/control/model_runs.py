@@ -53,6 +53,18 @@ def replay(bundle: Path, limits: Models, *, check: bool = False, tolerance: floa
     return report
 
 
+def try_again(home: Home, sha256: str) -> None:
+    """Have a resting runner started at once; nothing where none rests or no process tree runs."""
+    state = read_states(home).get(sha256)
+    if state is None or state.state not in ("backoff", "quarantined"):
+        return
+    wishes = Wishes(home)
+    try:
+        wishes.send(sha256, retry=True)
+    finally:
+        wishes.close()
+
+
 async def ensure_running(home: Home, sha256: str, name: str) -> None:
     """Wait until a version's runner serves; returns at once where no process tree runs. Raises Unavailable."""
     wishes = Wishes(home)

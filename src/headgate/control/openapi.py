@@ -13,6 +13,7 @@ _ERROR_WORDS = {
     401: "The key is missing, wrong, revoked or expired",
     403: "The key's role is not enough, or the request comes from a foreign page",
     404: "There is no such object",
+    409: "Something else is in the way",
     413: "The body is too large",
     503: "A part of Headgate is not ready",
 }

@@ -18,6 +18,7 @@ from headgate.control.html import page, read_form, send_static
 from headgate.control.kb_search import shown_chunks
 from headgate.control.keyring import digest_of
 from headgate.control.routes import ControlRoute
+from headgate.control.run_state import evidence_of
 from headgate.control.scores import scores_of_request
 from headgate.control.session import COOKIE, FAILURES_S, clear_cookie, set_cookie
 from headgate.control.state import ControlApp
@@ -199,6 +200,7 @@ async def request_page(control: ControlApp, request: Request, who: Principal) ->
         steps=await control.read(details.steps_of, control, found),
         chunks=await control.read(shown_chunks, control, row),
         attempts=found.attempts,
+        evidence=await control.read(evidence_of, control, row),
         scores=await control.read(scores_of_request, control.log, str(row["request_id"])),
         key_name=lambda key_id: f"{name} ({key_id})" if (name := control.keyring.name_of(key_id)) else key_id,
         may_delete=who.may("developer"),

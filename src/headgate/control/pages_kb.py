@@ -8,12 +8,12 @@ from starlette.responses import RedirectResponse, Response
 
 from headgate.control import kb_pins, kb_search
 from headgate.control.access import Principal
+from headgate.control.alias_moves import change_alias, wish_of_form
 from headgate.control.filters import single_values
 from headgate.control.html import page, read_form
 from headgate.control.kb_embed import key_of
 from headgate.control.kb_json import difference_json
 from headgate.control.policies import guard_for
-from headgate.control.publish import name_of
 from headgate.control.routes import ControlRoute
 from headgate.control.state import ControlApp
 from headgate.core.errors import HeadgateError
@@ -21,7 +21,7 @@ from headgate.core.ids import utc
 from headgate.core.protection import PRODUCTION, rule_for
 from headgate.core.routing import matches
 from headgate.registry import kbs
-from headgate.registry.aliases import Wish
+from headgate.registry.grounds import Evidence
 from headgate.registry.kbs import Kb, KbVersion
 from headgate.retrieval import versions
 from headgate.retrieval.model import MAX_QUERY_CHARS
@@ -64,6 +64,7 @@ async def kb_page(control: ControlApp, request: Request, who: Principal) -> Resp
         kb=kb,
         current=current,
         rule=rule,
+        evidence=await control.publisher.run(lambda: _evidence(control, shown)),
         by_number=names,
         versions=kb.versions[:_SHOWN_VERSIONS],
         shown=shown,
@@ -82,14 +83,28 @@ async def kb_page(control: ControlApp, request: Request, who: Principal) -> Resp
     )
 
 
+def _evidence(control: ControlApp, shown: KbVersion) -> Evidence | str | None:
+    """Blocking: what there is for a version becoming production; None: nothing asks for any, or it is; a text: the
+    rule's policy cannot be read.
+    """
+    registry = control.publisher.registry
+    try:
+        guard = guard_for(control.settings, "kb", shown.name, PRODUCTION)
+    except HeadgateError as error:
+        return error.sentence
+    if guard is None or kbs.get_kb(registry, shown.name).aliases.get(PRODUCTION) == shown.number:
+        return None
+    return kbs.evidence(registry, shown.name, PRODUCTION, shown.number, guard)
+
+
 async def move_page(control: ControlApp, request: Request, who: Principal) -> Response:
     """The form that points an alias to a version."""
     fields = await read_form(control, request, who)
     name, alias = request.path_params["name"], fields.get("alias", "").strip()
-    wish, registry = _wish(fields, who), control.publisher.registry
-    guard = guard_for(control.settings, "kb", name, alias)
-    version = fields.get("version", "")
-    await control.publisher.change(lambda: kbs.move_alias(registry, name, alias, version, wish, guard))
+    wish, registry, version = wish_of_form(who, fields), control.publisher.registry, fields.get("version", "")
+    await change_alias(
+        control, "kb", name, alias, lambda guard: kbs.move_alias(registry, name, alias, version, wish, guard)
+    )
     return RedirectResponse(f"/ui/kb/{name}", status_code=303)
 
 
@@ -97,15 +112,16 @@ async def rollback_page(control: ControlApp, request: Request, who: Principal) -
     """The form that points an alias back to what it meant before."""
     fields = await read_form(control, request, who)
     name, alias = request.path_params["name"], fields.get("alias", PRODUCTION)
-    wish, registry = _wish(fields, who), control.publisher.registry
-    guard = guard_for(control.settings, "kb", name, alias)
-    await control.publisher.change(lambda: kbs.rollback(registry, name, alias, wish, guard))
+    wish, registry = wish_of_form(who, fields), control.publisher.registry
+    await change_alias(
+        control,
+        "kb",
+        name,
+        alias,
+        lambda guard: kbs.rollback(registry, name, alias, wish, guard),
+        needs_evidence=False,
+    )
     return RedirectResponse(f"/ui/kb/{name}", status_code=303)
-
-
-def _wish(fields: Mapping[str, str], who: Principal) -> Wish:
-    reason = fields.get("reason", "").strip() or None
-    return Wish(who=name_of(who), role=who.role, reason=reason, override=fields.get("override") == "1")
 
 
 def _at(at_us: int) -> Any:

@@ -7,16 +7,15 @@ from typing import Any
 
 import msgspec
 from starlette.requests import Request
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import Response
 
 from headgate.control import queries
 from headgate.control.access import Principal
 from headgate.control.api_requests import chosen_filter
 from headgate.control.filters import single_values
-from headgate.control.html import page, read_form
+from headgate.control.html import page
+from headgate.control.move_needs import Needs, needs_of, receipts_by_number
 from headgate.control.pages import sample_model
-from headgate.control.policies import guard_for, guard_of_return
-from headgate.control.publish import name_of
 from headgate.control.routes import ControlRoute
 from headgate.control.state import ControlApp
 from headgate.core.errors import HeadgateError
@@ -25,8 +24,8 @@ from headgate.core.protection import PRODUCTION, rule_for
 from headgate.core.routing import matches
 from headgate.prompts.differences import Difference, differences
 from headgate.prompts.model import decode_content
-from headgate.registry import prompts
-from headgate.registry.aliases import Move, Wish
+from headgate.registry import prompts, run_list
+from headgate.registry.aliases import Move
 from headgate.registry.prompts import Prompt, PromptVersion
 
 _RANGES = (("24h", "last 24 hours"), ("7d", "last 7 days"), ("30d", "last 30 days"), ("all", "any time"))
@@ -89,6 +88,11 @@ async def prompt_page(control: ControlApp, request: Request, who: Principal) -> 
     wanted = values.get("version") or (str(current[0]) if current else str(prompt.versions[0].number))
     shown = await control.publisher.run(lambda: prompts.get_version(registry, name, wanted))
     usage, problem = await _usage(control, values, who, name)
+    needs: Needs | None = None
+    try:
+        needs = await control.read(needs_of, control, who, name, PRODUCTION, shown.number)
+    except HeadgateError as error:  # a policy file that cannot be read must not take the page
+        problem = problem or error.sentence
     return page(
         control,
         "prompt.html",
@@ -105,6 +109,9 @@ async def prompt_page(control: ControlApp, request: Request, who: Principal) -> 
         comparison=await _comparison(control, prompt, values, current),
         moves=moves,
         newest_moves=_newest_moves(moves),
+        needs=needs,
+        receipts=await control.read(receipts_by_number, registry, name),
+        run_counts=await control.read(run_list.counts, registry, name),
         usage=usage,
         problem=problem,
         since=values.get("since", _USUAL_RANGE),
@@ -114,52 +121,6 @@ async def prompt_page(control: ControlApp, request: Request, who: Principal) -> 
         most_lines=_SHOWN_LINES,
         may_override=who.may("approver") and _has_rule(control, name),
     )
-
-
-async def move_page(control: ControlApp, request: Request, who: Principal) -> Response:
-    """The form that points an alias to a version."""
-    fields = await read_form(control, request, who)
-    name, alias = request.path_params["name"], fields.get("alias", "").strip()
-    wish = _wish(fields, who)
-    guard = await control.read(guard_for, control.settings, "prompt", name, alias)
-    version = fields.get("version", "")
-    await control.publisher.change(
-        lambda: prompts.move_alias(control.publisher.registry, name, alias, version, wish, guard)
-    )
-    return _back(name)
-
-
-async def remove_page(control: ControlApp, request: Request, who: Principal) -> Response:
-    """The form that ends an alias."""
-    fields = await read_form(control, request, who)
-    name, alias = request.path_params["name"], fields.get("alias", "")
-    guard = guard_of_return(control.settings, "prompt", name, alias)
-    wish = _wish(fields, who)
-    await control.publisher.change(lambda: prompts.remove_alias(control.publisher.registry, name, alias, wish, guard))
-    return _back(name)
-
-
-async def rollback_page(control: ControlApp, request: Request, who: Principal) -> Response:
-    """The form that points an alias back to what it meant before."""
-    fields = await read_form(control, request, who)
-    name, alias = request.path_params["name"], fields.get("alias", PRODUCTION)
-    guard = guard_of_return(control.settings, "prompt", name, alias)
-    wish = _wish(fields, who)
-    await control.publisher.change(lambda: prompts.rollback(control.publisher.registry, name, alias, wish, guard))
-    return _back(name)
-
-
-def _wish(fields: Mapping[str, str], who: Principal) -> Wish:
-    return Wish(
-        who=name_of(who),
-        role=who.role,
-        reason=fields.get("reason", "").strip() or None,
-        override=fields.get("override") == "1",
-    )
-
-
-def _back(name: str) -> Response:
-    return RedirectResponse(f"/ui/prompts/{name}", status_code=303)
 
 
 def _shown(control: ControlApp, prompt: Prompt) -> ShownPrompt:
@@ -240,30 +201,6 @@ def _newest_moves(moves: Sequence[Move]) -> dict[str, Move]:
 ROUTES: tuple[ControlRoute, ...] = (
     ControlRoute(
         method="GET", path="/ui/prompts", role="developer", handler=prompts_page, summary="Prompts", is_page=True
-    ),
-    ControlRoute(
-        method="POST",
-        path="/ui/prompts/{name:path}/aliases",
-        role="developer",
-        handler=move_page,
-        summary="Move an alias",
-        is_page=True,
-    ),
-    ControlRoute(
-        method="POST",
-        path="/ui/prompts/{name:path}/aliases/remove",
-        role="developer",
-        handler=remove_page,
-        summary="Remove an alias",
-        is_page=True,
-    ),
-    ControlRoute(
-        method="POST",
-        path="/ui/prompts/{name:path}/rollback",
-        role="developer",
-        handler=rollback_page,
-        summary="Roll an alias back",
-        is_page=True,
     ),
     ControlRoute(
         method="GET",

@@ -20,6 +20,7 @@ def guard_for(settings: Settings, kind: str, name: str, alias: str) -> Guard | N
         policy_sha256=policy.sha256,
         suites=policy.suites,
         approvers=max(rule.approvers, policy.approvals),
+        keeps_yardstick=policy.grade != "C",
     )
 
 

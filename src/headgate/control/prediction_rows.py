@@ -51,16 +51,12 @@ def rows_of(request_id: str, started_at_us: int, prediction: Prediction, signatu
     """The rows of one call, from 0."""
     count = min(prediction.rows, MAX_ROWS)
     features = _features(prediction, signature, count)
-    outputs = [
-        (spec, _by_row(tensor, prediction.rows))
-        for spec, tensor in zip(signature.outputs, prediction.outputs, strict=False)
-    ]
+    answers = answers_of(prediction.outputs, prediction.rows, signature, count)
     entities = prediction.entities or []
     at = utc(started_at_us).replace(tzinfo=None)
     rows: list[dict[str, Any]] = []
-    for number in range(count):
-        answer = {spec.name: values[number] for spec, values in outputs}
-        predicted, score = _verdict(answer, signature)
+    for number, answer in enumerate(answers):
+        predicted, score = verdict_of(answer, signature)
         rows.append(
             {
                 "request_id": request_id,
@@ -77,6 +73,16 @@ def rows_of(request_id: str, started_at_us: int, prediction: Prediction, signatu
             }
         )
     return rows
+
+
+def answers_of(
+    outputs: Sequence[TensorRecord], rows: int, signature: Signature, count: int | None = None
+) -> list[dict[str, Any]]:
+    """Each row's answer by output: a value, or a flat list of them. ``count``: only the first rows."""
+    columns = [(spec, _by_row(tensor, rows)) for spec, tensor in zip(signature.outputs, outputs, strict=False)]
+    return [
+        {spec.name: values[number] for spec, values in columns} for number in range(rows if count is None else count)
+    ]
 
 
 def _features(prediction: Prediction, signature: Signature, count: int) -> list[str | None]:
@@ -121,21 +127,22 @@ def _cell(value: object) -> str | None:
     return text.decode() if len(text) <= MAX_CELL_BYTES else None
 
 
-def _verdict(answer: dict[str, Any], signature: Signature) -> tuple[str | None, float | None]:
+def verdict_of(answer: dict[str, Any], signature: Signature) -> tuple[str | None, float | None]:
     """The predicted class with its score, or the predicted number."""
     value = _alone(answer.get(signature.predicted or ""))
     scores = answer.get(signature.scores or "")
     if signature.task == "classification":
         if value is None and isinstance(scores, list) and scores and signature.classes:
             value = signature.classes[scores.index(max(scores))]
-        predicted = None if value is None else _class_name(value)
+        predicted = None if value is None else class_name(value)
         return predicted, _score_of(predicted, scores, signature.classes)
     if isinstance(value, int | float) and not isinstance(value, bool):
         return repr(value), float(value)
     return (None if value is None or isinstance(value, list) else str(value)), None
 
 
-def _class_name(value: Any) -> str:
+def class_name(value: Any) -> str:
+    """A class as predictions and labels write it: 1 and 1.0 are one."""
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
     return str(value)

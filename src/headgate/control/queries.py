@@ -161,6 +161,16 @@ def prompt_usage(log: Log, chosen: Filter, by: Literal["prompt_name", "prompt_ve
     return {row.pop("which"): _with_coverage(row) for row in rows_of(log, sql, narrowed.params)}
 
 
+def model_usage(log: Log, chosen: Filter) -> dict[str, Row]:
+    """Totals per classic model, refused and failed calls too."""
+    narrowed = chosen.copy()
+    narrowed.add("endpoint = ?", "model.infer")
+    narrowed.add("model IS NOT NULL")
+    sql = f"""SELECT model AS which, {_TOTALS}, max(started_at) AS last_at
+              FROM requests {narrowed.where} GROUP BY which ORDER BY requests DESC LIMIT {MAX_GROUPS}"""
+    return {str(row.pop("which")): row for row in rows_of(log, sql, narrowed.params)}
+
+
 def strip(log: Log, chosen: Filter, *, since: datetime, until: datetime, buckets: int) -> list[tuple[int, int]]:
     """Requests and errors in equal slices of time, oldest first."""
     width_us = max(1, int((until - since) / timedelta(microseconds=1)) // buckets)
@@ -228,6 +238,14 @@ def stored_after(log: Log, chosen: Filter, after: int, limit: int) -> tuple[list
     rows = rows_of(log, f"SELECT * FROM requests {narrowed.where} ORDER BY seq LIMIT ?", [*narrowed.params, limit])
     # Rows that the filter leaves out are passed over, unless the page is full and some may follow.
     return rows, int(rows[-1]["seq"]) if len(rows) == limit else max(newest, after)
+
+
+def calls_by_purpose(log: Log, chosen: Filter) -> list[Row]:
+    """How many calls of each purpose, what they cost, how many of them nobody can price, and when the last began."""
+    sql = f"""SELECT purpose, count(*) AS calls, sum(cost_usd) AS cost_usd,
+                     count(*) FILTER (WHERE {_UNPRICED}) AS unpriced, max(started_at) AS last_at
+              FROM requests {chosen.where} GROUP BY purpose"""
+    return rows_of(log, sql, chosen.params)
 
 
 def visible_ids(log: Log, ids: Sequence[str], project: str | None) -> list[str]:

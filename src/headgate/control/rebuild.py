@@ -1,13 +1,16 @@
 """Sealed files that the log does not know: it was lost, or an older copy was put back. Their rows are read into it."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from headgate.core.errors import HeadgateError, Unavailable
+from headgate.spool.reader import spools
 from headgate.store.archive import Examined
 from headgate.store.files import SealedFile, adopt_file, all_sealed_segments, sealed_files, unknown_files
 from headgate.store.log import Log
+from headgate.store.table_copies import SAID_TABLES, newest_copy, restore
 
 _logger = logging.getLogger("headgate.rebuild")
 
@@ -27,11 +30,14 @@ def rebuild(log: Log, is_spooled: Callable[[str, int], bool]) -> int:
     unlinked only when each of its rows is there, in another file, or deleted. What cannot be read is left alone.
     """
     with log.upkeep:
+        was_new = log.is_new()
+        copy = newest_copy(log.home) if was_new else None
+        if copy is not None:
+            _restore_before(log, copy)
         paths = unknown_files(log, log.bodies_directory)
         missing = [file for file in sealed_files(log) if not (log.bodies_directory / file.path).exists()]
-        if not paths and not missing:
+        if not paths and not missing and copy is None:
             return 0
-        was_new = log.is_new()
         sealed_before = all_sealed_segments(log)
         wanted = _chosen(log, _examined(log, paths), is_spooled, sealed_before)
         rows, files = 0, 0
@@ -44,6 +50,9 @@ def rebuild(log: Log, is_spooled: Callable[[str, int], bool]) -> int:
                 continue
             missing = [file for file in missing if file not in replaced]
             rows, files = rows + stored, files + 1
+        if copy is not None:
+            # Predictions of what is still in the spool come from there.
+            _restored(log, copy, ["predictions"], {"predictions": "request_id IN (SELECT request_id FROM exchanges)"})
     if files:
         state = "missing" if was_new else "older than its sealed files"
         _logger.warning(
@@ -56,6 +65,27 @@ def rebuild(log: Log, is_spooled: Callable[[str, int], bool]) -> int:
             *(_count_of_missing(missing), missing[0].path),
         )
     return rows
+
+
+def _restore_before(log: Log, copy: Path) -> None:
+    """What only the lost log knew. What is still in the spool is read from there anew, so its account is not taken."""
+    tables = ["deletions", "expiries", "removals", "labels", "scores", "sealed_segments"]
+    _restored(log, copy, tables, {})
+    sealed = "(spool_id, segment) IN (SELECT (spool_id, segment) FROM sealed_segments)"
+    gone = " AND ".join(["is_closed", *(f"spool_id <> '{spool_id}'" for spool_id in spools(log.home / "spool"))])
+    _restored(log, copy, ["tallies", "marks"], {"tallies": sealed, "marks": gone})
+
+
+def _restored(log: Log, copy: Path, tables: Sequence[str], conditions: dict[str, str]) -> None:
+    counts: dict[str, int] = {}
+    for table in tables:
+        try:
+            counts |= restore(log, copy, [table], conditions)
+        except HeadgateError as error:
+            _logger.warning("tables/%s/%s.parquet could not be read back: %s", copy.name, table, error)
+    said = ", ".join(f"{count} {table}" for table, count in counts.items() if count and table in SAID_TABLES)
+    if said:
+        _logger.warning("from tables/%s came back: %s", copy.name, said)
 
 
 def _count_of_missing(missing: list[SealedFile]) -> str:

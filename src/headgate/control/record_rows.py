@@ -11,6 +11,8 @@ from headgate.spool.record import Attempt, FinalRecord, Identity
 from headgate.store.rows import AttemptRow, RequestRow
 from headgate.store.values import Location
 
+_DIED = "the gateway process ended before the answer did"
+_NO_ROOM = "the disk had no room for the record of its end"
 _LARGEST_COUNT = 2**53
 _LARGEST_COST = Decimal(1_000_000)
 
@@ -73,8 +75,8 @@ def row_of(final: FinalRecord, location: Location, length: int, priced: Priced) 
     )
 
 
-def interrupted_row(spool_id: str, start: OpenStart) -> RequestRow:
-    """The row of a start whose writer died: the upstream was called, what came of it is unknown."""
+def interrupted_row(spool_id: str, start: OpenStart, *, is_dropped: bool = False) -> RequestRow:
+    """The row of a start whose writer died, or had no room for its end: what came of the call is unknown."""
     record = start.record
     same: dict[str, Any] = {name: getattr(record, name) for name in _SHARED}
     return RequestRow(
@@ -83,9 +85,9 @@ def interrupted_row(spool_id: str, start: OpenStart) -> RequestRow:
         segment=start.segment,
         offset=start.offset,
         outcome="interrupted",
-        error_type="interrupted",
+        error_type="record_dropped" if is_dropped else "interrupted",
         attempts=1,
-        cost_reason="the gateway process ended before the answer did",
+        cost_reason=_NO_ROOM if is_dropped else _DIED,
         capture="none",
         tags=_json(record.tags),
     )

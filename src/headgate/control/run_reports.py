@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -10,34 +11,50 @@ import msgspec
 from headgate.control import eval_runs, gates, scoring
 from headgate.control.prompt_json import time_json
 from headgate.control.state import ControlApp
+from headgate.core.errors import HeadgateError, NotFound
 from headgate.registry import receipts, runs
 from headgate.registry.receipts import Decision
 from headgate.registry.runs import Run
+from headgate.registry.targets import shown
 
 if TYPE_CHECKING:
     from headgate.evals.report import Report, Side
     from headgate.evals.report.model import Answer
 
+_GRAVITY = ("pass", "inconclusive", "fail")
 MAX_TEXTS = 2000
 """Of how many cells the texts are shown; the figures are those of all."""
 
 
-def report_of(control: ControlApp, run_id: str, against: str | None, project: str | None) -> "Report":
-    """Blocking: the report of a run against another, else against that of its newest decision or its own baseline.
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """What a run is laid against; None: the run of its newest decision, else its own baseline.
 
-    Raises NotFound, MalformedRequest.
+    ``decision`` names an earlier decision about it. Imports may hold several systems: ``system`` is the one of the run
+    that is meant, ``against_system`` that of the other, which is the run itself where none is named.
     """
+
+    against: str | None = None
+    decision: str | None = None
+    system: str | None = None
+    against_system: str | None = None
+
+
+def report_of(control: ControlApp, run_id: str, project: str | None, wanted: Wanted) -> "Report":
+    """Blocking: the report of a run, against another where there is one. Raises NotFound, MalformedRequest."""
     from headgate.evals.report import build
 
     registry = control.publisher.registry
     run = runs.get(registry, run_id)
-    decision = _decision(receipts.decisions_of(registry, run.id), against)
-    other_id = against or (run.baseline_run if decision is None else decision.baseline_run)
+    decision = _decision(receipts.decisions_of(registry, run.id), wanted)
+    itself = None if wanted.against_system is None else run.id
+    other_id = wanted.against or itself or (run.baseline_run if decision is None else decision.baseline_run)
     other = None if other_id is None else runs.get(registry, other_id)
-    candidate = _side(control, run, project, None if decision is None else decision.candidate_system)
+    candidate = _side(control, run, project, wanted.system or (None if decision is None else decision.candidate_system))
     baseline = None
     if other is not None:
-        baseline = _side(control, other, project, None if decision is None else decision.baseline_system)
+        named = wanted.against_system or (None if decision is None else decision.baseline_system)
+        baseline = _side(control, other, project, named)
     return build(
         candidate,
         baseline,
@@ -58,9 +75,25 @@ def report_of(control: ControlApp, run_id: str, against: str | None, project: st
     )
 
 
-def _decision(found: list[Decision], against: str | None) -> Decision | None:
-    """The newest decision about the run, against the other one where that is named."""
-    return next((one for one in found if against is None or one.baseline_run == against), None)
+def _decision(found: list[Decision], wanted: Wanted) -> Decision | None:
+    """The newest decision about the run, against the other one where that is named.
+
+    One look may have been judged by two policies: the word that decided is the worse one.
+    """
+    if wanted.decision is not None:
+        named = next((one for one in found if one.id == wanted.decision), None)
+        if named is None:
+            raise NotFound(f"No decision {shown(wanted.decision)} was made about this run.", code="decision_missing")
+        return named
+    about = [
+        one
+        for one in found
+        if wanted.against in (None, one.baseline_run)
+        and wanted.system in (None, one.candidate_system)
+        and wanted.against_system in (None, one.baseline_system)
+    ]
+    newest = [one for one in about if one.at_us == about[0].at_us]
+    return max(reversed(newest), key=lambda one: _GRAVITY.index(one.verdict), default=None)
 
 
 def _gated(control: ControlApp, decision: Decision) -> Any:
@@ -68,7 +101,7 @@ def _gated(control: ControlApp, decision: Decision) -> Any:
     from headgate.evals.verdict import Verdict
 
     registry = control.publisher.registry
-    receipt = next((one for one in receipts.list_receipts(registry) if one.decision == decision.id), None)
+    receipt = receipts.of_decisions(registry, [decision.id]).get(decision.id)
     expires = None if receipt is None or receipt.expires_at_us is None else time_json(receipt.expires_at_us)
     return Gated(
         verdict=msgspec.convert(decision.detail, Verdict),
@@ -84,8 +117,10 @@ def _side(control: ControlApp, run: Run, project: str | None, system: str | None
 
     totals: Mapping[str, Any] = run.totals
     missing = [str(one["item"] if isinstance(one, Mapping) else one) for one in totals.get("missing", [])]
+    facts = gates.facts_of(control.publisher.registry, run, system if run.kind == "import" else None)
     return Side(
-        facts=gates.facts_of(control.publisher.registry, run, system if run.kind == "import" else None),
+        # Imported results name their run as their file does; here it is the one that we know.
+        facts=replace(facts, run=run.id),
         status=run.status,
         answers=_answers(control, run, project),
         total_cost_usd=_amount(totals.get("cost_usd")),
@@ -113,7 +148,10 @@ def _answers(control: ControlApp, run: Run, project: str | None) -> "dict[str, A
 def _inputs(control: ControlApp, run: Run) -> dict[str, tuple[str, str | None]]:
     if run.kind == "import" or run.text_sha256 is None:
         return {}
-    rows = eval_runs.load(control, run).dataset.rows[:MAX_TEXTS]
+    try:
+        rows = eval_runs.load(control, run).dataset.rows[:MAX_TEXTS]
+    except HeadgateError:  # a report without the inputs is better than none; `verify` tells of lost files
+        return {}
     return {row.id: (_text(row.input), None if row.expected is None else _text(row.expected)) for row in rows}
 
 

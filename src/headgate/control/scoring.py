@@ -11,6 +11,7 @@ import msgspec
 from headgate.control.eval_runs import Loaded, load
 from headgate.control.eval_shapes import OwnScore
 from headgate.control.evidence import Found, Wanted, answers, chosen, output_from
+from headgate.control.read_chunks import ChunkTexts
 from headgate.control.rows import clean, money
 from headgate.control.state import ControlApp
 from headgate.evals.canonical import digest
@@ -110,9 +111,10 @@ def finish(control: ControlApp, run: Run, own: Sequence[OwnScore], stopped: str 
     keys = list(dict.fromkeys(cell.key for cell in loaded.cells))
     calls = lookup.calls_of_cells(log, keys, ["eval"])
     baseline = _baseline_requests(registry, run)
+    texts = ChunkTexts(control.home.path, registry) if any(one.reads_chunks for one in loaded.scorers) else None
     for first in range(0, len(loaded.cells), CHUNK_CELLS):
         chunk = loaded.cells[first : first + CHUNK_CELLS]
-        judged = _Chunk(loaded, log, tally, chunk, calls, baseline, posted)
+        judged = _Chunk(loaded, log, tally, chunk, calls, baseline, posted, texts)
         for cell, found in judged.cells():
             cells.append(stored_cell(loaded, cell, found))
         results.extend(judged.results())
@@ -140,16 +142,22 @@ class _Chunk:
         calls: Mapping[str, Sequence[LoggedCall]],
         baseline: Mapping[tuple[str, int], str] | None,
         posted: OwnScores,
+        texts: ChunkTexts | None,
     ) -> None:
         self._loaded, self._log, self._tally, self._chunk, self._posted = loaded, log, tally, chunk, posted
         run = loaded.run
         wanted = {
             cell.key: Wanted(
-                prompt=run.prompt, sha256=run.prompt_sha256, variables=cell.row.variables, messages=cell.row.messages
+                prompt=run.prompt,
+                sha256=run.prompt_sha256,
+                reads=loaded.reads,
+                variables=cell.row.variables,
+                messages=cell.row.messages,
             )
             for cell in chunk
         }
-        self._found = chosen(log, wanted, calls)
+        found = chosen(log, wanted, calls)
+        self._found = found if texts is None else {key: texts.added(one) for key, one in found.items()}
         self._baseline = None if baseline is None else _outputs(log, chunk, baseline)
 
     def cells(self) -> Iterator[tuple[Cell, Found]]:
@@ -191,26 +199,39 @@ class _Chunk:
     def _other(self, cell: Cell) -> Output | None:
         return None if self._baseline is None else self._baseline.get((cell.item, cell.repeat))
 
-    def _asks(self, cell: Cell, scorer: Scorer, output: Output) -> list[tuple[str, Ask, str | None]]:
-        """Key, ask and the judge's content of everything a scorer asks about an answer."""
+    def _keyed(self, asks: Iterable[Ask]) -> list[tuple[str, Ask, str | None]]:
+        """Key, ask and the judge's content of everything that a scorer asks."""
         found = []
-        for ask in scorer.asks(cell.row, output, self._other(cell)):
+        for ask in asks:
             judge = self._loaded.run.judges.get(ask.judge or "", {})
             sha256 = judge.get("sha256") if ask.kind == "judge" else None
             found.append((ask_key(ask, sha256), ask, sha256))
         return found
 
+    def _asks(self, cell: Cell, scorer: Scorer, output: Output) -> list[tuple[str, Ask, str | None]]:
+        return self._keyed(scorer.asks(cell.row, output, self._other(cell)))
+
+    def _follow_ups(
+        self, cell: Cell, scorer: Scorer, output: Output, asked: Mapping[str, Found]
+    ) -> list[tuple[str, Ask, str | None]]:
+        heard = [asked[key].output for key, _, _ in self._asks(cell, scorer, output)]
+        return self._keyed(scorer.follow_ups(cell.row, output, heard))
+
     def _ask_all(self) -> dict[str, Found]:
+        asking = [
+            (cell, scorer, output)
+            for cell in self._chunk
+            if (output := self._found[cell.key].output) is not None
+            for scorer in self._loaded.scorers
+            if scorer.source != "client" and not (scorer.needs_baseline and self._other(cell) is None)
+        ]
+        asked = self._answers(one for three in asking for one in self._asks(*three))
+        return asked | self._answers(one for three in asking for one in self._follow_ups(*three, asked))
+
+    def _answers(self, keyed: Iterable[tuple[str, Ask, str | None]]) -> dict[str, Found]:
         wanted: dict[str, dict[str, Wanted]] = {"judge": {}, "embedding": {}}
-        for cell in self._chunk:
-            output = self._found[cell.key].output
-            if output is None:
-                continue
-            for scorer in self._loaded.scorers:
-                if scorer.source == "client" or (scorer.needs_baseline and self._other(cell) is None):
-                    continue
-                for key, ask, sha256 in self._asks(cell, scorer, output):
-                    wanted[ask.kind][key] = self._wanted(ask, sha256)
+        for key, ask, sha256 in keyed:
+            wanted[ask.kind][key] = self._wanted(ask, sha256)
         return {
             key: found
             for kind in wanted
@@ -223,7 +244,8 @@ class _Chunk:
             return Wanted(model=ask.model, input=ask.input, is_ask=True)
         judge = self._loaded.run.judges[ask.judge or ""]
         name = str(judge["ref"]).rpartition("@")[0]
-        return Wanted(prompt=name, sha256=sha256, variables=ask.variables, is_ask=True)
+        reads = self._loaded.judge_reads[str(judge["ref"])]
+        return Wanted(prompt=name, sha256=sha256, reads=reads, variables=ask.variables, is_ask=True)
 
     def _score(self, cell: Cell, scorer: Scorer, output: Output, asked: Mapping[str, Found]) -> Score:
         if scorer.source == "client":
@@ -232,7 +254,7 @@ class _Chunk:
         if scorer.needs_baseline and other is None:
             return unscored("the baseline has no answer to this case")
         heard: list[Output | None] = []
-        for key, _, _ in self._asks(cell, scorer, output):
+        for key, _, _ in [*self._asks(cell, scorer, output), *self._follow_ups(cell, scorer, output, asked)]:
             found = asked[key]
             heard.append(found.output)
             if found.call is not None:

@@ -13,6 +13,7 @@ from headgate.control.ingest import Ingest
 from headgate.control.jobs import Jobs
 from headgate.control.kb_push import Pushes
 from headgate.control.keyring import Keyring
+from headgate.control.long_tasks import LongTasks
 from headgate.control.publish import Publisher
 from headgate.control.routes import ControlRoute
 from headgate.control.run_copy import RunCopy
@@ -82,6 +83,7 @@ class ControlApp:
     runs: RunCopy | None = None
     stored: Stored = field(default_factory=Stored)
     asgi: ASGIApp | None = None
+    tasks: LongTasks = field(default_factory=LongTasks)
     pushes: Pushes = field(default_factory=Pushes)
     _readers: ThreadPoolExecutor = field(
         default_factory=lambda: ThreadPoolExecutor(_READERS, thread_name_prefix="headgate-read")

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from headgate.control import queries
+from headgate.control.account import accounts
 from headgate.control.rows import iso, value_json
 from headgate.control.state import ControlApp
 from headgate.core.errors import HeadgateError
@@ -80,11 +81,12 @@ def _inside(control: ControlApp) -> dict[str, Any]:
         "counters": summed(counters),
         "store": {
             "stored_since_start": control.ingest.stored,
-            "dropped_by_writers": control.ingest.dropped,
             "damaged_bytes": control.ingest.damaged_bytes,
+            "passed_over": passed_over(control.home.path),
             "set_aside": control.ingest.set_aside,
             "damaged_wal": str(control.log.damaged_wal) if control.log.damaged_wal else None,
         },
+        "account": _account(control),
         "jobs": {job.name: job.problem for job in control.jobs.jobs} if control.jobs else {},
         "disk": disk_of(control),
         "snapshot": {
@@ -92,6 +94,25 @@ def _inside(control: ControlApp) -> dict[str, Any]:
             "published_at": _time(control.publisher.published_at_us),
         },
     }
+
+
+def _account(control: ControlApp) -> dict[str, int] | None:
+    """Every call that was begun, by what became of it; None when the log does not answer."""
+    try:
+        found = accounts(control.log, control.ingest)
+    except HeadgateError:
+        return None
+    counts = {name: found.total(name) for name in ("started", "recorded", "interrupted", "in_flight", "dropped")}
+    return counts | {
+        "missing": found.missing,
+        "twice": found.total("twice"),
+        "damaged_bytes": found.total("damaged_bytes"),
+    }
+
+
+def passed_over(home: Path) -> int:
+    """How many spool segments have a format that this version does not know; they are kept for the one that does."""
+    return sum(1 for _ in (home / "spool").glob("*/*.newer"))
 
 
 def disk_of(control: ControlApp) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from markupsafe import Markup
 
 from headgate.control.rows import clean, iso, money
 from headgate.core.protection import PRODUCTION
+from headgate.core.served_models import CHAMPION
 from headgate.pricing.reasons import group_of
 from headgate.prompts.reference import NAME
 
@@ -220,7 +221,7 @@ def _prompt_link(row: Mapping[str, Any]) -> str | Markup:
 
 def production_first(aliases: Mapping[str, int]) -> list[tuple[str, int]]:
     """Aliases with their versions, the one that most callers mean in front."""
-    return sorted(aliases.items(), key=lambda item: (item[0] != PRODUCTION, item[0]))
+    return sorted(aliases.items(), key=lambda item: (item[0] not in (PRODUCTION, CHAMPION), item[0]))
 
 
 FILTERS: dict[str, Callable[..., Any]] = {
@@ -231,6 +232,7 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "count": count,
     "coverage": coverage,
     "dictitems": dictitems,
+    "dollars": dollars,
     "duration": duration,
     "full_time": full_time,
     "identity_facts": identity_facts,

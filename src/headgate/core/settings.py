@@ -312,7 +312,7 @@ def _demo(server: Server) -> Settings:
         server=replace(server, default_upstream={dialect: "demo" for dialect in DIALECTS}),
         upstreams={"demo": upstream},
         routes=(Route(model="*", targets=(Target(upstream="demo"),)),),
-        protect=(Protect(kind="prompt", policy="starter"),),
+        protect=(Protect(kind="prompt", policy="starter"), Protect(kind="kb", policy="starter")),
         source="demo",
     )
 

@@ -29,13 +29,16 @@ class Row(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_
     """One case: what the prompt is given, and what is known about a good answer.
 
     ``input`` holds the prompt's variables; its ``messages`` (a list of role and content) are sent after the prompt's
-    own. ``tags`` cut slices, rows of one ``cluster`` are not independent, ``source`` says where the row came from.
+    own. ``relevant`` are the documents (`returns.md`), sections (`returns.md#Time`) or ids of chunks that a search
+    should find, or a mapping of them to what each is worth. ``tags`` cut slices, rows of one ``cluster`` are not
+    independent, ``source`` says where the row came from.
     """
 
     id: str = ""
     input: dict[str, Any]
     expected: Any = None
     context: tuple[str, ...] = ()
+    relevant: tuple[str, ...] | dict[str, float] = ()
     tags: dict[str, str] = {}
     cluster: str | None = None
     weight: float = 1.0
@@ -236,6 +239,10 @@ def _problem_of(data: dict[str, Any]) -> str | None:
     weight = data.get("weight", 1)
     if isinstance(weight, int | float) and not 0 < weight < float("inf"):
         return f"a weight is above 0, not {weight}"
+    relevant = data.get("relevant")
+    worth = relevant.values() if isinstance(relevant, dict) else ()
+    if not all(isinstance(one, int | float) and 0 < one < float("inf") for one in worth):
+        return "what is relevant has a worth above 0"
     if isinstance(data.get("tags"), dict) and len(data["tags"]) > MOST_TAGS:
         return f"a row has at most {MOST_TAGS} tags"
     return None

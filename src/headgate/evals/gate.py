@@ -23,6 +23,7 @@ def judge_gate(policy: Policy, candidate: RunFacts, baseline: RunFacts | None) -
             candidate.results, baseline.results, directions=directions, slices=policy.slices.by if policy.slices else ()
         )
     rules = (
+        *gate_guards.asks_something(candidate),
         *gate_guards.quality(policy, candidate, comparison),
         *gate_rules.floors(policy, candidate, has_baseline=baseline is not None),
         *gate_rules.paired(policy, candidate, baseline, comparison),

@@ -46,6 +46,16 @@ def quality(policy: Policy, candidate: RunFacts, comparison: Comparison | None) 
         yield _distinct(candidate, wanted.distinct_outputs, n)
 
 
+def asks_something(candidate: RunFacts) -> Iterator[RuleOutcome]:
+    """An outcome where no scorer that decides anything scored any case: then there is nothing to pass."""
+    deciding = {name for name, facts in candidate.scorers.items() if facts.must_pass or facts.role == "primary"}
+    if not any(row.scorer in deciding and row.value is not None for row in candidate.results):
+        yield _quality(
+            "scorers", "inconclusive", 0, 1, 0,
+            "No case has a score of a scorer that must pass or is primary: the suite asks nothing of an answer.",
+        )  # fmt: skip
+
+
 def _counts(row: Result, candidate: RunFacts) -> bool:
     facts = candidate.scorers.get(row.scorer)
     return facts is None or facts.role != "info" or facts.must_pass

@@ -2,18 +2,21 @@
 
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
+from math import ceil
 
 import numpy as np
 
 from headgate.evals.compare import Comparison, ScorerComparison, cluster_codes, side_of
+from headgate.evals.detectable import needed_cases, power_at, spread_of
 from headgate.evals.facts import RunFacts, ScorerFacts
 from headgate.evals.policy import FloorRule, MetricRule, Policy
 from headgate.evals.results import Result
 from headgate.evals.verdict import Outcome, RuleOutcome
 from headgate.stats.bounds import Bounds, Differences, difference_bounds
+from headgate.stats.distributions import normal_quantile
 from headgate.stats.means import estimate_mean
 from headgate.stats.multiplicity import holm
-from headgate.stats.power import bound_power, needed_for_bound
+from headgate.stats.power import needed_for_bound, needed_pairs
 from headgate.stats.proportions import effective_n, exact_upper, wilson_bounds
 
 POWER = 0.8
@@ -117,9 +120,14 @@ def _floor(rule: FloorRule, scorer: ScorerFacts, candidate: RunFacts, alpha: flo
     is_met, is_broken = (low >= limit, high < limit) if is_min else (high <= limit, low > limit)
     outcome: Outcome = "pass" if is_met else "fail" if is_broken else "inconclusive"
     bound = low if is_min else high
-    distance = found.mean - limit if is_min else limit - found.mean
-    sd = float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
-    needed = needed_for_bound(distance, sd, alpha=alpha) if outcome == "inconclusive" else None
+    # Either way: more cases would show that the floor is kept, or that it is not.
+    sd = 0.0 if found.se is None else found.se * (found.clusters or found.n) ** 0.5
+    units = needed_for_bound(abs(found.mean - limit), sd, alpha=alpha) if outcome == "inconclusive" and sd else None
+    needed = None if units is None else ceil(units * found.n / (found.clusters or found.n))
+    if outcome == "inconclusive" and not sd and found.mean in (0.0, 1.0) and 0 < limit < 1:
+        # Wilson's bound of a rate that was 1 (or 0) all along: n/(n + z²) is at the limit.
+        odds = limit / (1 - limit) if found.mean == 1 else (1 - limit) / limit
+        needed = ceil(odds * normal_quantile(1 - alpha) ** 2)
     return RuleOutcome(
         rule="absolute",
         metric=scorer.id,
@@ -199,9 +207,7 @@ def _paired(rule: MetricRule, scorer: ScorerFacts, found: Differences, alpha: fl
     bounds = difference_bounds(found, alpha)
     low, high = (bounds.low, bounds.high) if bounds is not None else (float("-inf"), float("inf"))
     outcome, limit = _decide(rule, low, high)
-    sd = float(np.std(found.values, ddof=1)) if n > 1 else 0.0
-    distance = mean - limit if rule.kind != "no_significant_loss" else 0.0
-    needed = needed_for_bound(distance, sd, alpha=alpha, power=POWER) if outcome == "inconclusive" else None
+    needed = _needed(rule, found, mean, limit, alpha) if outcome == "inconclusive" else None
     clusters = None if found.clusters is None else found.units
     sentence = (
         f"{scorer.id} changed by {mean:+.4g} over {n} cases, one-sided {1 - alpha:.0%} bounds "
@@ -222,6 +228,20 @@ def _paired(rule: MetricRule, scorer: ScorerFacts, found: Differences, alpha: fl
         needed_items=_more(needed, n),
         sentence=sentence + _more_words(needed, n),
     )
+
+
+def _needed(rule: MetricRule, found: Differences, mean: float, limit: float, alpha: float) -> int | None:
+    """The cases in all that would probably decide a paired rule, whichever way the difference seen points."""
+    spread = spread_of(found)
+    if spread is None or rule.kind == "no_significant_loss":
+        return None
+    if mean > limit:
+        if spread.sd == 0:  # nothing varied: the exact bound needs this many units
+            units = needed_pairs(min((mean - limit) / found.span, 0.999), 0.0, alpha=alpha)
+            return None if units is None else ceil(units * spread.cases_per_unit)
+        return needed_cases(mean - limit, spread, alpha=alpha, power=POWER)
+    failing = limit if rule.kind == "superiority" else 0.0
+    return needed_cases(failing - mean, spread, alpha=alpha, power=POWER, towards="fail")
 
 
 def _decide(rule: MetricRule, low: float, high: float) -> tuple[Outcome, float]:
@@ -306,9 +326,11 @@ def power(
             found = differences_of(scorer, candidate, baseline)
             if found is None or rule.margin <= 0:
                 continue
-            sd = float(np.std(found.values, ddof=1)) if len(found.values) > 1 else 0.0
-            reached = bound_power(rule.margin, sd, found.units, policy.alpha)
-            needed = needed_for_bound(rule.margin, sd, alpha=policy.alpha, power=policy.power_min)
+            spread = spread_of(found)
+            reached = 0.0 if spread is None else power_at(rule.margin, spread, found.units, policy.alpha)
+            needed = None
+            if spread is not None:
+                needed = needed_cases(rule.margin, spread, alpha=policy.alpha, power=policy.power_min)
             is_met = reached >= policy.power_min
             yield RuleOutcome(
                 rule="power",
@@ -318,8 +340,8 @@ def power(
                 limit=policy.power_min,
                 n=len(found.values),
                 clusters=None if found.clusters is None else found.units,
-                method="t, one-sided",
-                needed_items=None if is_met else _more(needed, found.units),
+                method="t, one-sided" if spread is None or spread.discordant is None else "Tango score, one-sided",
+                needed_items=None if is_met else _more(needed, len(found.values)),
                 sentence=f"Were nothing changed, this run would show it for {scorer.id} with chance {reached:.0%}; "
                 f"{policy.power_min:.0%} is asked.",
             )

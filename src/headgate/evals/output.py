@@ -22,8 +22,19 @@ class ToolCall(msgspec.Struct, frozen=True, kw_only=True):
     arguments_json: str = ""
 
 
+class ReadChunk(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A chunk of a knowledge base that an answer was given; without ``source`` its version cannot be read now."""
+
+    id: str
+    source: str | None = None
+    heading: str = ""
+    text: str | None = None
+
+
 class Output(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One answer. Figures are None where the log does not know them; ``has_error`` marks an error's text."""
+    """One answer. Figures are None where the log does not know them; ``has_error`` marks an error's text.
+    ``kb`` and ``chunks`` are filled in where a scorer looks at what the answer read.
+    """
 
     text: str = ""
     tool_calls: tuple[ToolCall, ...] = ()
@@ -36,6 +47,8 @@ class Output(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     output_tokens: int | None = None
     request_id: str | None = None
     vectors: tuple[tuple[float, ...], ...] = ()
+    kb: str | None = None  # `handbook@4`
+    chunks: tuple[ReadChunk, ...] = ()  # best first
 
     @property
     def sha256(self) -> str:

@@ -68,6 +68,13 @@ class JudgeRule(msgspec.Struct, frozen=True, kw_only=True):
     max_age_s: float | None = None
 
 
+class ModelRule(msgspec.Struct, frozen=True, kw_only=True):
+    """What a classic model must show beside its scores."""
+
+    parity: Literal["required", "given"] = "given"  # given: held where the training process sent its predictions
+    signature: Literal["compatible", "any"] = "compatible"  # with what the alias means now
+
+
 class Policy(msgspec.Struct, frozen=True, kw_only=True):
     """A policy as read; ``sha256`` is that of its rules, whatever the file's layout."""
 
@@ -87,6 +94,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     approvals: int = 0
     suites: tuple[str, ...] = ()
     receipt_expires_s: float | None = None
+    model: ModelRule | None = None
 
 
 def load_policy(text: str, file: str) -> Policy:

@@ -9,7 +9,16 @@ from headgate.core.durations import BadTime, parse_duration
 from headgate.core.settings_file import nearest
 from headgate.evals.canonical import digest
 from headgate.evals.faults import PolicyFault
-from headgate.evals.policy import FloorRule, JudgeRule, MetricRule, Policy, RatioRule, RunQuality, SliceRule
+from headgate.evals.policy import (
+    FloorRule,
+    JudgeRule,
+    MetricRule,
+    ModelRule,
+    Policy,
+    RatioRule,
+    RunQuality,
+    SliceRule,
+)
 from headgate.prompts import yaml_text
 
 SCHEMA = "headgate/gate@1"
@@ -17,7 +26,7 @@ MAX_FILE_BYTES = 256 << 10
 _DEFAULT_EXPIRY_S = 30 * 86_400.0
 _TOP_KEYS = (
     "schema", "name", "description", "grade", "alpha", "primary", "absolute", "slices", "cost", "latency",
-    "quality_of_run", "judge", "power", "approvals", "suites", "receipt",
+    "quality_of_run", "judge", "power", "approvals", "suites", "receipt", "model",
 )  # fmt: skip
 _PAIRED = {"superiority": "superiority", "non_inferior": "non_inferior", "no_significant_loss": "no_significant_loss"}
 _RATIOS = {
@@ -64,6 +73,8 @@ class _Reading:
             "suites": self._names(data, "suites"),
             "receipt_expires_s": self._expiry(data.get("receipt")),
         }
+        if "model" in data:  # left out elsewhere, so that the hash of a policy without it stays what it was
+            rules["model"] = self._shape(data, "model", ModelRule, set(ModelRule.__struct_fields__))
         if self._faults:
             raise self._refusal()
         found = _NAME.search(self._file.rpartition("/")[2])

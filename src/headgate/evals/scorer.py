@@ -93,6 +93,8 @@ class Scorer(Protocol):
     needs_baseline: bool
     """It compares with a baseline's output: its value is a difference, 0 for equal, above 0 for the candidate."""
     needs_judge: bool
+    reads_chunks: bool
+    """It looks at what the answer read from a knowledge base."""
     spec: ScorerSpec
     source: Literal["control", "client"]
     """Who computes it: the control process from the log, or the client, whose word counts for less."""
@@ -104,8 +106,11 @@ class Scorer(Protocol):
     def asks(self, row: Row, output: Output, baseline: Output | None) -> tuple[Ask, ...]:
         """The calls whose answers `score` needs, in order; empty when it needs none for this output."""
 
+    def follow_ups(self, row: Row, output: Output, answers: Sequence[Output | None]) -> tuple[Ask, ...]:
+        """Further calls that depend on the answers to `asks`; empty for most."""
+
     def score(self, row: Row, output: Output, baseline: Output | None, answers: Sequence[Output | None]) -> Score:
-        """The judgement; ``answers`` belong to `asks`, None where the call failed."""
+        """The judgement; ``answers`` belong to `asks`, then to `follow_ups`, None where the call failed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,6 +138,7 @@ class BaseScorer:
     role: Role = "primary"
     needs_baseline: bool = False
     needs_judge: bool = False
+    reads_chunks: bool = False
     source: Literal["control", "client"] = "control"
 
     def __init__(self, spec: ScorerSpec) -> None:
@@ -146,6 +152,10 @@ class BaseScorer:
 
     def asks(self, row: Row, output: Output, baseline: Output | None) -> tuple[Ask, ...]:
         """No calls."""
+        return ()
+
+    def follow_ups(self, row: Row, output: Output, answers: Sequence[Output | None]) -> tuple[Ask, ...]:
+        """No further calls."""
         return ()
 
 
@@ -203,6 +213,8 @@ _STRUCTURES = "headgate.evals.scorers.structures"
 _DISTANCES = "headgate.evals.scorers.distances"
 _MEASURES = "headgate.evals.scorers.measures"
 _JUDGES = "headgate.evals.scorers.judges"
+_GROUNDING = "headgate.evals.scorers.grounding"
+_RETRIEVED = "headgate.evals.scorers.retrieved"
 SCORERS: dict[str, ScorerEntry] = {
     "exact": ScorerEntry(target=f"{_TEXTS}:Exact", about="The answer is the expected text."),
     "iequals": ScorerEntry(target=f"{_TEXTS}:Iequals", about="The answer is the expected text, whatever its case."),
@@ -235,11 +247,36 @@ SCORERS: dict[str, ScorerEntry] = {
     "latency": ScorerEntry(target=f"{_MEASURES}:Latency", about="Milliseconds from request to last byte."),
     "cost": ScorerEntry(target=f"{_MEASURES}:Cost", about="US dollars, as the log priced the call."),
     "tokens": ScorerEntry(target=f"{_MEASURES}:Tokens", about="Tokens that the model wrote."),
+    "retrieval.recall": ScorerEntry(
+        target=f"{_RETRIEVED}:Recall", about="The share of the relevant documents that the answer read."
+    ),
+    "retrieval.precision": ScorerEntry(
+        target=f"{_RETRIEVED}:Precision", about="The share of what the answer read that is relevant."
+    ),
+    "retrieval.mrr": ScorerEntry(
+        target=f"{_RETRIEVED}:ReciprocalRank", about="1 / the place of the first relevant chunk that was read."
+    ),
+    "retrieval.ndcg": ScorerEntry(
+        target=f"{_RETRIEVED}:Ndcg", about="How near the order of what was read is to the best one."
+    ),
     "python": ScorerEntry(target="headgate.evals.scorers.own:Own", about="A Python file of your own says."),
     "judge.rubric": ScorerEntry(target=f"{_JUDGES}:Rubric", about="A judge says whether it meets a rubric."),
     "judge.reference": ScorerEntry(target=f"{_JUDGES}:Reference", about="A judge says whether it is what is expected."),
     "judge.faithfulness": ScorerEntry(
-        target=f"{_JUDGES}:Faithfulness", about="A judge says whether the row's context supports every claim."
+        target=f"{_JUDGES}:Faithfulness",
+        about="A judge says whether the row's context, or what the answer read, supports every claim.",
+    ),
+    "judge.claims": ScorerEntry(
+        target=f"{_GROUNDING}:Claims", about="The share of the answer's claims that what it read supports."
+    ),
+    "judge.context_recall": ScorerEntry(
+        target=f"{_GROUNDING}:ContextRecall", about="The share of the expected claims that are in what was read."
+    ),
+    "judge.context_precision": ScorerEntry(
+        target=f"{_GROUNDING}:ContextPrecision", about="Whether what is of use stands first in what was read."
+    ),
+    "judge.answer_relevance": ScorerEntry(
+        target=f"{_GROUNDING}:AnswerRelevance", about="How near the answer is to the question, by embeddings."
     ),
     "judge.pairwise": ScorerEntry(
         target=f"{_JUDGES}:Pairwise", about="A judge picks the better of two, in both orders."

@@ -27,7 +27,7 @@ __all__ = [
 
 
 class Target(msgspec.Struct, frozen=True, kw_only=True):
-    """What is judged: a prompt by name, and the knowledge base it reads from when that is not the prompt's own."""
+    """What is judged: a prompt by name, and the knowledge base that it must read from, when the suite says which."""
 
     prompt: str
     kb: str | None = None

@@ -157,7 +157,11 @@ class _Reading:
             self._fault(("target",), "a suite names a prompt without its version; the version is given to the run")
         elif prompt and not PROMPT_NAME.fullmatch(prompt):
             self._fault(("target",), f"{quoted(prompt)} is not a prompt's name")
-        return Target(prompt=prompt, kb=self._text_at(value, "kb", ("target",)) or None)
+        kb = self._text_at(value, "kb", ("target",))
+        if "@" in kb:
+            what = "a suite names a knowledge base without its version; the version is given to the run: --kb"
+            self._fault(("target", "kb"), what)
+        return Target(prompt=prompt, kb=kb or None)
 
     def _dataset(self, data: dict[str, Any]) -> DatasetRef:
         value = data.get("dataset")

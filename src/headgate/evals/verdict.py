@@ -6,6 +6,7 @@ import msgspec
 
 from headgate.evals.compare import Comparison
 from headgate.evals.policy import Grade
+from headgate.evals.yardstick import Yardstick
 
 Outcome = Literal["pass", "fail", "inconclusive", "not_applicable"]
 
@@ -39,3 +40,4 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     comparison: Comparison | None
     attempts: int = 1
     warnings: tuple[str, ...] = ()
+    yardstick: Yardstick | None = None  # None: nothing in force rests on a receipt of this suite

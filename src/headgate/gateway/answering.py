@@ -91,7 +91,11 @@ class Answering(Incoming):
         if isinstance(error, DiskFull):  # the reserve is for calls that were begun; this one is counted
             self.is_recorded = True
         else:
-            self._record(outcome, error.code, str(error), own_body=body)
+            self._record(outcome, error.code, str(error), own_body=b"" if self.reply.is_open else body)
+        if self.reply.is_open:  # another answer is on its way already
+            self.reply.break_off()
+            self._finish()
+            return
         if error.retry_after_s is not None:
             self._retry_after_s = error.retry_after_s
         if not self.has_body:

@@ -19,6 +19,7 @@ from headgate.gateway.head import STATUS_LINES, RequestHead
 from headgate.gateway.model_call import ModelCall
 from headgate.gateway.relay import Relay
 from headgate.gateway.reply import Reply
+from headgate.gateway.sockets import peer_has_closed
 from headgate.gateway.upstream import Headers, read_less
 from headgate.gateway.worker import Worker
 from headgate.wire.endpoints import Place, place_of
@@ -356,6 +357,9 @@ class EdgeProtocol(HttpToolsProtocol):
                 self.transport.abort()
             return
         if self._running is not None or (self.cycle is not None and not self.cycle.response_complete):
+            is_held_back = self.flow.read_paused and self._reading is not None and self._reading is self._running
+            if is_held_back and peer_has_closed(self.transport):
+                self.transport.abort()  # asyncio would see it only when it reads on with the body
             return
         idle_s = _GIVE_WAY_S if self.worker.is_replaced else _IDLE_TIMEOUT_S
         limit_s = _HEAD_TIMEOUT_S if self._is_in_head else idle_s

@@ -2,19 +2,26 @@
 
 from typing import TYPE_CHECKING
 
-from headgate.core.errors import HeadgateError, NotFound
+from headgate.core.errors import HeadgateError, NotFound, Unavailable
 from headgate.core.ids import monotonic_ns
 from headgate.gateway.attempts import Attempts
 from headgate.gateway.auth import check_model, principal_of
 from headgate.gateway.head import RequestHead
-from headgate.gateway.intake import Asked, describe, read_body
+from headgate.gateway.intake import Asked, describe, read_body, read_members
+from headgate.gateway.route import Plan
 from headgate.gateway.upload import LEAST_BYTES
 from headgate.gateway.worker import Worker
 from headgate.snapshot import KeyEntry
 from headgate.wire.endpoints import MISPLACED, MODELS, OTHER, Place
+from headgate.wire.objects import object_in_path
 
 if TYPE_CHECKING:
     from headgate.gateway.knowledge import Wanted
+    from headgate.gateway.large import LargeBody
+    from headgate.gateway.owners import Named
+
+_MADE_ANEW = frozenset((b"prompt", b"vars", b"kb"))
+"""Headers of ours that have a body made from the one that came."""
 
 
 class Incoming:
@@ -33,9 +40,11 @@ class Incoming:
         self.attempts: Attempts | None = None  # None until it is admitted
         self.body = b""
         self.body_bytes = 0
+        self.large: LargeBody | None = None  # the body, where it is JSON too large to be held
         self.resolved: bytes | None = None  # the body made of a stored prompt
         self.prompt_line = b""  # the response header that names its version
         self.wanted: Wanted | None = None  # what must be found in a knowledge base before the body can be made
+        self.sought: tuple[str, Named] | None = None  # an object whose upstream is not known yet, and where it is named
         self.has_body = False  # the whole request has arrived
 
     def fault_of_key(self) -> HeadgateError | None:
@@ -60,6 +69,17 @@ class Incoming:
         length = self.head.content_length
         return b"transfer-encoding" in noted if length is None else length >= LEAST_BYTES
 
+    @property
+    def may_be_large(self) -> bool:
+        """Whether its body can be routed by a look at its members: plain JSON that goes on as it came."""
+        noted, own = self.head.noted, self.head.own
+        return (
+            b"json" in noted.get(b"content-type", b"").lower()
+            and b"content-encoding" not in noted
+            and self.place.endpoint.dialect != "inference"
+            and not own.keys() & _MADE_ANEW
+        )
+
     def fault_of_load(self) -> HeadgateError | None:
         """Why it cannot be taken on now; known before its body is read and before an upstream is called."""
         fault = self.worker.fault_of_load()
@@ -80,7 +100,10 @@ class Incoming:
         endpoint = place.endpoint
         principal = self.principal = principal_of(head, worker.snapshot)
         try:
-            read_body(asked, place, self.body, head.text(b"content-type"))
+            if self.large is not None:
+                read_members(asked, place, self.large.members)
+            else:
+                read_body(asked, place, self.body, head.text(b"content-type"))
         finally:
             describe(asked, head, principal)
         if endpoint is MISPLACED[endpoint.dialect]:
@@ -99,9 +122,48 @@ class Incoming:
             self._ask_knowledge()
         if principal.models:
             check_model(principal, asked.model)
-        plan = worker.plan(endpoint.dialect, asked.model)
-        asked.identity["route"] = plan.route
-        self.attempts = Attempts(plan, self.started_ns, asked.model)
+        if worker.has_several(endpoint.dialect) and self._seek():
+            return
+        self.follow(worker.plan(endpoint.dialect, asked.model))
+
+    def follow(self, plan: Plan) -> None:
+        """This is where it may go."""
+        self.asked.identity["route"] = plan.route
+        self.attempts = Attempts(plan, self.started_ns, self.asked.model)
+
+    def _seek(self) -> bool:
+        """Whether the request is about an object of one account; its plan is made, or the object is ``sought``."""
+        place, asked = self.place, self.asked
+        in_path = None if place.endpoint.needs_json else object_in_path(place.endpoint.dialect, place.rest)
+        named: Named = "body" if in_path is None else "path"
+        object_id = in_path or asked.uses
+        if object_id is None:
+            return False
+        owner = self.worker.owners().get(object_id)
+        if owner is None:
+            self.sought = object_id, named
+        else:
+            from headgate.gateway.owners import pin
+
+            self.follow(pin(self, object_id, named, owner))
+        return True
+
+    async def find_owner(self) -> None:
+        """Plan for the object that is ``sought``. Raises HeadgateError."""
+        from headgate.gateway.owners import pin, plan_without_owner
+
+        assert self.sought is not None
+        object_id, named = self.sought
+        try:
+            owner = await self.worker.owners().ask(object_id)
+        except Unavailable:
+            if self.method not in (b"GET", b"HEAD"):
+                raise
+            owner = None
+        if owner is None:
+            self.follow(plan_without_owner(self, object_id, named))
+        else:
+            self.follow(pin(self, object_id, named, owner))
 
     def _resolve(self) -> None:
         from headgate.gateway.resolve import resolve

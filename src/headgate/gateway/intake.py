@@ -1,6 +1,7 @@
 """Reading a request: who sent it, what it asks for, what the log will say of it before the upstream is called."""
 
 import re
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -11,6 +12,8 @@ from headgate.gateway.head import RequestHead
 from headgate.snapshot import KeyEntry
 from headgate.wire.endpoints import Endpoint, Place
 from headgate.wire.loose import clean, dump, load
+from headgate.wire.members import MemberScan
+from headgate.wire.objects import OBJECT_ENDPOINTS, is_id
 
 _TEXT_LIMIT = 1024
 _TAG = b"tag-"
@@ -24,6 +27,8 @@ _NO_RAW = msgspec.Raw(b"")
 PROMPT_ENDPOINTS = frozenset(("openai.chat", "openai.responses", "anthropic.messages"))
 PROMPT_MODEL = "prompt:"
 _CALLS = ("prompt", "variables")
+USED = ("previous_response_id", "conversation", "input_file_id", "training_file")
+"""Members that name an object which a call continues or uses."""
 
 
 class _Body(msgspec.Struct):
@@ -33,6 +38,10 @@ class _Body(msgspec.Struct):
     stream: bool | None = None
     prompt: msgspec.Raw = _NO_RAW
     variables: msgspec.Raw = _NO_RAW
+    previous_response_id: Any = None
+    conversation: Any = None
+    input_file_id: Any = None
+    training_file: Any = None
 
 
 class _PromptId(msgspec.Struct):
@@ -59,6 +68,7 @@ class Asked:
         "prompt_given",
         "request_id",
         "stream",
+        "uses",
         "variables",
     )
 
@@ -67,6 +77,7 @@ class Asked:
         self.request_id = uuid7(started_at_us)
         self.model: str | None = None
         self.stream = False
+        self.uses: str | None = None  # the object of an account that the body continues or uses
         self.calls_by_body = self.calls_by_model = False  # a stored prompt is called
         self.prompt_given = False  # the body has a `prompt` object, ours or the provider's
         self.prompt = self.variables = b""  # JSON of those members, where a stored prompt is called
@@ -117,16 +128,83 @@ def read_body(asked: Asked, place: Place, body: bytes, content_type: str | None)
                 ) from error
             return
         read = loose
+    _note(asked, place, read)
+
+
+def _note(asked: Asked, place: Place, read: _Body) -> None:
+    name = place.endpoint.name
     asked.model = read.model
     asked.stream = bool(read.stream)
-    if endpoint.name in PROMPT_ENDPOINTS:
-        _read_prompt(asked, read, endpoint.name)
+    if name in OBJECT_ENDPOINTS:
+        asked.uses = _used((read.previous_response_id, read.conversation, read.input_file_id, read.training_file))
+    if name in PROMPT_ENDPOINTS:
+        _read_prompt(asked, read, name)
     elif read.model is not None and read.model.startswith(PROMPT_MODEL):
         raise MalformedRequest(
             f'"{read.model[:100]}" is a stored prompt, which cannot be called at {place.rest.decode("latin-1")[:100]}.',
             code="prompt_conflict",
             hint="Call it on /v1/chat/completions, /v1/responses or /v1/messages.",
         )
+
+
+def _used(values: Iterable[Any]) -> str | None:
+    for value in values:
+        named = value.get("id") if isinstance(value, dict) else value
+        if is_id(named):
+            return str(named)
+    return None
+
+
+def read_members(asked: Asked, place: Place, members: MemberScan) -> None:
+    """The same of a body that is not held in memory, as far as it has come. Raises MalformedRequest."""
+    problem = members.problem
+    if problem is None:
+        asked.stream = _value(members, "stream") is True
+        if place.endpoint.name in OBJECT_ENDPOINTS:
+            asked.uses = _used(_value(members, name) for name in USED)
+        model = members.last("model")
+        if model is None or model.value == b"null":
+            return
+        named = _value(members, "model")
+        if isinstance(named, str):
+            asked.model = named
+            return
+        problem = "its model is no text"
+    if place.endpoint.needs_json:
+        raise MalformedRequest(
+            f"the request body is not valid JSON for {place.endpoint.name}: {problem}.",
+            code="invalid_json",
+            hint="Check what the client sends; the upstream was not called.",
+        )
+
+
+def calls_stored_prompt(place: Place, members: MemberScan) -> bool:
+    """Whether a body, as far as it has come, asks for a prompt of ours."""
+    model, prompt = _value(members, "model"), members.last("prompt")
+    if isinstance(model, str) and model.startswith(PROMPT_MODEL):
+        return True
+    if prompt is None or place.endpoint.name not in PROMPT_ENDPOINTS:
+        return False
+    if prompt.value is None:  # over 64 KiB, so what it is was not kept
+        return place.endpoint.name != "openai.responses"
+    return prompt.value[:1] == b"{" and (place.endpoint.name != "openai.responses" or _is_ours(prompt.value))
+
+
+def check_late_members(place: Place, members: MemberScan) -> None:
+    """Raise MalformedRequest over a member that would have changed where a body went, had it come in time."""
+    models = [member for member in members.found if member.name == "model"]
+    if len(models) > 1 or calls_stored_prompt(place, members):
+        late = "model" if len(models) > 1 else "prompt"
+        raise MalformedRequest(
+            f'the request body has a second "{late}", or has it too late: a part has gone upstream.',
+            code="late_member",
+            hint=f'Write "{late}" once, before the long members.',
+        )
+
+
+def _value(members: MemberScan, name: str) -> Any:
+    member = members.last(name)
+    return None if member is None or member.value is None else load(member.value)
 
 
 def _read_loosely(body: bytes) -> _Body | None:
@@ -138,7 +216,9 @@ def _read_loosely(body: bytes) -> _Body | None:
     if not isinstance(model, str | None) or not isinstance(stream, bool | None):
         return None
     prompt, variables = (msgspec.Raw(dump(value[key]).encode()) if key in value else _NO_RAW for key in _CALLS)
-    return _Body(model=None if model is None else clean(model), stream=stream, prompt=prompt, variables=variables)
+    used = {name: value.get(name) for name in USED}
+    named = None if model is None else clean(model)
+    return _Body(model=named, stream=stream, prompt=prompt, variables=variables, **used)
 
 
 def _read_prompt(asked: Asked, read: _Body, endpoint: str) -> None:

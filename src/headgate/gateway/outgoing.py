@@ -1,6 +1,7 @@
 """What is sent to an upstream: the client's bytes, with only those values spliced that a route or a policy changes."""
 
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 import msgspec
 
@@ -8,7 +9,12 @@ from headgate.gateway.worker import UpstreamHandle
 from headgate.wire.splice import replace_value, with_include_usage
 
 if TYPE_CHECKING:
+    from headgate.gateway.large import Edit, LargeBody
     from headgate.gateway.relay import Relay
+
+_COUNTED = ("openai.chat", "openai.completions")
+"""Whose streams have usage only where it is asked for."""
+_ASK_FOR_USAGE = b'"stream_options":{"include_usage":true},'
 
 
 class Outgoing:
@@ -30,25 +36,69 @@ class Outgoing:
 def outgoing_for(relay: "Relay", handle: UpstreamHandle, model: str | None) -> Outgoing:
     """The request for one upstream; ``model`` replaces the name the client asked for."""
     asked, place = relay.asked, relay.place
-    body = relay.plain_body
+    if relay.large is not None:
+        return _outgoing_of_large(relay, relay.large, handle, model)
+    body, rest = relay.plain_body, place.rest
     if model is not None and asked.model is not None and model != asked.model:
-        body = replace_value(body, "model", msgspec.json.encode(model))
+        if place.endpoint.dialect == "inference":
+            rest = _with_model(rest, model)
+        else:
+            body = replace_value(body, "model", msgspec.json.encode(model))
     injects = False
-    if asked.stream and handle.can_inject_usage and place.endpoint.name in ("openai.chat", "openai.completions"):
+    if asked.stream and handle.can_inject_usage and place.endpoint.name in _COUNTED:
         changed = with_include_usage(body)
         if changed is not None:
             body, injects = changed, True
-    upstream = handle.upstream
+    length = len(body) if relay.upload is None else relay.upload.length
+    head = _head(relay, handle, rest, length, plain_answer=injects)
+    return Outgoing(head, body, is_changed=body is not relay.body, has_injected_usage=injects)
+
+
+def _head(relay: "Relay", handle: UpstreamHandle, rest: bytes, length: int | None, *, plain_answer: bool) -> bytes:
     query = relay.target.partition(b"?")
-    target = b"".join((handle.origin.base_path, place.rest, *query[1:]))
-    head = relay.head.build(
+    target = b"".join((handle.origin.base_path, rest, *query[1:]))
+    return relay.head.build(
         relay.method,
         target,
         handle.host,
-        len(body) if relay.upload is None else relay.upload.length,
+        length,
         credential=handle.credential(),
-        keeps_caller=upstream.auth == "caller",
+        keeps_caller=handle.upstream.auth == "caller",
         extra=handle.extra,
-        plain_answer=injects,
+        plain_answer=plain_answer,
     )
-    return Outgoing(head, body, is_changed=body is not relay.body, has_injected_usage=injects)
+
+
+def _outgoing_of_large(relay: "Relay", body: "LargeBody", handle: UpstreamHandle, model: str | None) -> Outgoing:
+    """The same edits, noted for when the body is sent. Usage is asked for only where nothing can follow that asks for
+    it otherwise.
+    """
+    asked, members = relay.asked, body.members
+    edits: list[Edit] = []
+    if model is not None and asked.model is not None and model != asked.model:
+        new = msgspec.json.encode(model)
+        edits += [(member.start, member.end, new) for member in members.found if member.name == "model"]
+    injects = (
+        asked.stream
+        and handle.can_inject_usage
+        and relay.place.endpoint.name in _COUNTED
+        and members.is_whole
+        and members.last("stream_options") is None
+    )
+    if injects:
+        edits.append((members.inside_at, members.inside_at, _ASK_FOR_USAGE))
+    longer = body.edit(edits)
+    length = None if body.length is None else body.length + longer
+    return Outgoing(
+        _head(relay, handle, relay.place.rest, length, plain_answer=injects),
+        b"",
+        is_changed=False,
+        has_injected_usage=injects,
+    )
+
+
+def _with_model(rest: bytes, model: str) -> bytes:
+    """`/models/NAME/…` with another name: the Open Inference Protocol has it in the path."""
+    parts = rest.split(b"/")
+    parts[2] = quote(model, safe="").encode() + parts[2][len(parts[2].partition(b"@")[0]) :]
+    return b"/".join(parts)

@@ -1,13 +1,20 @@
 """The receiving half of a relay: the body as it arrives, collected or passed on, within its size and its time."""
 
-from headgate.core.errors import BodyTooLarge
+from typing import TYPE_CHECKING
+
+from headgate.core.errors import BodyTooLarge, HeadgateError
 from headgate.core.ids import monotonic_s
 from headgate.gateway.answering import Answering, Client
 from headgate.gateway.head import RequestHead
+from headgate.gateway.intake import calls_stored_prompt, check_late_members
 from headgate.gateway.reply import Reply
-from headgate.gateway.upload import Upload
+from headgate.gateway.upload import LARGE_BYTES, Upload
 from headgate.gateway.worker import UpstreamHandle, Worker
 from headgate.wire.endpoints import Place
+from headgate.wire.objects import OBJECT_ENDPOINTS
+
+if TYPE_CHECKING:
+    from headgate.gateway.large import LargeBody
 
 UPLOAD_IDLE_S = 30.0
 
@@ -27,7 +34,7 @@ class Receiving(Answering):
     ) -> None:
         super().__init__(client, worker, place, method, target, head, reply)
         self._body_pieces: list[bytes] = []
-        self.upload: Upload | None = None  # the body, where it goes upstream while it still arrives
+        self.upload: Upload | LargeBody | None = None  # the body, where it is never whole in memory
         self.handle: UpstreamHandle | None = None
         self._phase = "upload"
         self.deadline_s = monotonic_s() + UPLOAD_IDLE_S
@@ -43,18 +50,68 @@ class Receiving(Answering):
             self._body_pieces.clear()
             self.refuse_size(self.body_bytes)
         elif not self.is_recorded:
-            if self.upload is not None:
+            if self._phase == "upload":
+                self.deadline_s = monotonic_s() + UPLOAD_IDLE_S
+            if self.large is not None:
+                self._add_large(self.large, data)
+            elif self.upload is not None:
                 self.upload.add(data)
             else:
                 self._body_pieces.append(data)
-            if self._phase == "upload":
-                self.deadline_s = monotonic_s() + UPLOAD_IDLE_S
+                if self.body_bytes > LARGE_BYTES and self.may_be_large and self._client.may_answer(self):
+                    self._begin_large()
+
+    def _begin_large(self) -> None:
+        """Hold no more of the body in memory."""
+        from headgate.gateway.large import LargeBody
+
+        body = self.large = self.upload = LargeBody(self.worker, self, self._client, self.head.content_length)
+        pieces, self._body_pieces = self._body_pieces, []
+        for data in pieces:
+            if not self.is_recorded:
+                self._add_large(body, data)
+
+    def _add_large(self, body: "LargeBody", data: bytes) -> None:
+        try:
+            body.add(data)
+            if body.is_routed:
+                check_late_members(self.place, body.members)
+                body.go_on()
+        except HeadgateError as error:
+            self.reply.keep_alive = False
+            self.refuse(error)
+            return
+        if not body.is_routed and self._is_route_known(body):
+            body.is_routed = True
+            self.begin()
+
+    def _is_route_known(self, body: "LargeBody") -> bool:
+        """Whether nothing that may follow decides where the body goes."""
+        endpoint = self.place.endpoint
+        may_use_object = endpoint.name in OBJECT_ENDPOINTS and self.worker.has_several(endpoint.dialect)
+        return body.members.last("model") is not None and not may_use_object and not self._must_be_whole(body)
+
+    def _must_be_whole(self, body: "LargeBody") -> bool:
+        return calls_stored_prompt(self.place, body.members)
+
+    def _end_large(self, body: "LargeBody") -> None:
+        """All has come before its route was known."""
+        if self._must_be_whole(body):
+            self._body_pieces = [body.whole()]
+            body.let_go()
+            self.large = self.upload = None
+        else:
+            body.is_routed = True
+            body.end()
+        self.begin()
 
     def body_ended(self) -> None:
         """The whole body has arrived, and it is the turn of this request."""
         upload = self.upload
         if upload is None:
             self.begin()
+        elif self.large is not None and not self.large.is_routed:
+            self._end_large(self.large)
         elif not self.is_recorded:
             upload.end()
             if self._phase == "upload":

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from headgate.core.ids import monotonic_ns
 from headgate.gateway.copies import Copy
 from headgate.spool.record import Capture, FinalRecord, Outcome
+from headgate.wire.objects import OBJECT_ENDPOINTS, is_id
 
 if TYPE_CHECKING:
     from headgate.gateway.relay import Relay
@@ -65,6 +66,8 @@ def _final(
         folded = tee.folded()
         final.model = folded.model or final.model
         final.response_id = folded.response_id
+        if folded.response_id is not None and relay.worker.has_several(relay.place.endpoint.dialect):
+            _note_owner(relay, folded.response_id)
         final.service_tier = folded.service_tier
         final.finish_reason = folded.finish_reason
         final.usage_raw = folded.usage_raw
@@ -76,6 +79,12 @@ def _final(
     if error_message is not None and asked.capture == "full":
         final.error_message = _clean_text(relay, error_message[:_MESSAGE_LIMIT])
     return (final, *_bodies(relay, final, own_body))
+
+
+def _note_owner(relay: "Relay", object_id: str) -> None:
+    is_object = relay.place.endpoint.name in OBJECT_ENDPOINTS and is_id(object_id)
+    if is_object and relay.handle is not None and relay.status is not None and 200 <= relay.status < 300:
+        relay.worker.owners().note(object_id, relay.handle.upstream.name)
 
 
 def _add_times(relay: "Relay", final: FinalRecord) -> None:
@@ -91,7 +100,7 @@ def _bodies(relay: "Relay", final: FinalRecord, own_body: bytes) -> tuple[bytes,
     if relay.asked.capture != "full" or relay.principal is None:  # strangers do not fill the disk
         final.capture = "none" if relay.asked.capture == "none" else "metadata"
         if final.usage_raw is None:
-            final.prompt_chars = len(relay.body)
+            final.prompt_chars = relay.body_bytes
         return b"", b"", []
     limit = relay.worker.capture_bytes
     request, cut = _request(relay, limit)
@@ -121,7 +130,7 @@ def _bodies(relay: "Relay", final: FinalRecord, own_body: bytes) -> tuple[bytes,
 def _request(relay: "Relay", limit: int) -> tuple[bytes, str | None]:
     """What is kept of the request's body, and what is missing."""
     if relay.upload is not None:
-        return b"".join(relay.upload.copy.pieces), relay.upload.copy.note("request")
+        return relay.upload.captured(limit)
     body = relay.body
     if len(body) <= limit:
         return body, None

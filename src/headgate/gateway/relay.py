@@ -7,7 +7,6 @@ move it on. Nothing is tried again once a byte of an answer has gone to the clie
 import asyncio
 import logging
 import ssl
-from typing import TYPE_CHECKING
 
 from headgate.core.errors import (
     HeadgateError,
@@ -31,9 +30,6 @@ from headgate.gateway.worker import UpstreamHandle, Worker
 from headgate.spool.record import Outcome, StartRecord
 from headgate.wire.endpoints import Place
 from headgate.wire.sse import UsageEventFilter
-
-if TYPE_CHECKING:
-    from headgate.gateway.knowledge import Wanted
 
 _logger = logging.getLogger("headgate.gateway")
 _NEVER = float("inf")
@@ -87,9 +83,9 @@ class Relay(Receiving):
             if self.is_list_of_models:
                 self.deadline_s = _NEVER  # it has its own
                 self._start_task(answer_models(self))
-            elif self.wanted is not None:
+            elif self.wanted is not None or self.sought is not None:
                 self.deadline_s = _NEVER  # it has its own
-                self._start_task(self._ground(self.wanted))
+                self._start_task(self._prepare())
             else:
                 self._try_next()
         except HeadgateError as error:
@@ -98,11 +94,15 @@ class Relay(Receiving):
             _logger.exception("request %s failed", self.asked.request_id)
             self.refuse(HeadgateError("a defect of the gateway; its log has the details.", code="internal"))
 
-    async def _ground(self, wanted: "Wanted") -> None:
-        from headgate.gateway.knowledge import ground
-
+    async def _prepare(self) -> None:
+        """What must be asked of other processes before the upstream can be called."""
         try:
-            await ground(self, wanted)
+            if self.sought is not None:
+                await self.find_owner()
+            if self.wanted is not None:
+                from headgate.gateway.knowledge import ground
+
+                await ground(self, self.wanted)
             if not self.is_recorded:
                 self._try_next()
         except HeadgateError as error:
@@ -121,7 +121,8 @@ class Relay(Receiving):
             self._write_start(handle)
         self.attempts.begin()
         self._is_retry = False
-        connection = handle.pool.acquire() if self.upload is None else None  # a body passed on cannot be sent again
+        is_kept = self.upload is None or self.large is not None  # else a body passed on cannot be sent again
+        connection = handle.pool.acquire() if is_kept else None
         if connection is None:
             self._start_task(self._dial(handle))
         else:
@@ -191,8 +192,11 @@ class Relay(Receiving):
             return
         text = f'upstream "{name}" {reason}.'
         hint = f"Check [upstreams.{name}] and the network: headgate doctor"
-        error = UpstreamTimeout(text, hint=hint) if kind == "timeout" else UpstreamUnreachable(text, hint=hint)
-        self.refuse(error, outcome="timeout" if kind == "timeout" else "upstream_error")
+        if kind == "timeout":
+            code = "upstream_connect_timeout" if noted == "connect_timeout" else UpstreamTimeout.code
+            self.refuse(UpstreamTimeout(text, code=code, hint=hint), outcome="timeout")
+        else:
+            self.refuse(UpstreamUnreachable(text, hint=hint), outcome="upstream_error")
 
     def _may_go_on_after(self, kind: int | str) -> bool:
         """Whether the next target may be tried: never once a part of a body was passed on."""
@@ -251,6 +255,9 @@ class Relay(Receiving):
             self._hold(connection, pieces, is_last)
             return
         data = b""
+        if not (pieces or is_last):
+            self._head_came_alone()
+            return
         if pieces:
             data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
             is_end = tee.feed(data)
@@ -266,6 +273,13 @@ class Relay(Receiving):
             self._kept += data
         elif not self._is_abandoned:
             self.reply.write(data)
+
+    def _head_came_alone(self) -> None:
+        """The body may take its time, as a model does before its first word; clients wait for the head on a clock of
+        their own. A sized body mostly follows at once: its head waits for it, to the next sweep at most.
+        """
+        if self.response_head is not None and self.response_head.content_length is None and not self._is_abandoned:
+            self.reply.write(b"")
 
     def _end(self, connection: UpstreamConnection, tee: Tee, data: bytes) -> None:
         self._connection = None
@@ -292,6 +306,8 @@ class Relay(Receiving):
             and self.deadline_s != _NEVER
         ):
             self.deadline_s = now_s + self.handle.upstream.timeout.between_bytes_s
+            if not self._is_abandoned:
+                self.reply.write(b"")  # a head that still waits for its body
 
     def _outcome(self) -> Outcome:
         assert self.tee is not None
@@ -351,7 +367,8 @@ class Relay(Receiving):
         self.last_byte_ns = monotonic_ns()
         if not self.is_recorded:
             name = self.handle.upstream.name
-            record.write(self, outcome, outcome, f'upstream "{name}" {reason}')
+            kind = "upstream_stalled" if outcome == "timeout" else outcome
+            record.write(self, outcome, kind, f'upstream "{name}" {reason}')
         if data and not self._is_abandoned:
             self.reply.write(data)
         self.reply.break_off()
@@ -399,7 +416,11 @@ class Relay(Receiving):
         """The deadline of the current phase has passed."""
         phase, self.deadline_s = self._phase, _NEVER
         if self._is_paused:
-            self._client.transport.abort()  # nobody reads; client_gone follows
+            if not self.is_recorded:
+                self.last_byte_ns = monotonic_ns()
+                said = f"the client read nothing for {_CLIENT_STALL_S:g} s"
+                record.write(self, "client_closed", "client_stalled", said)
+            self._client.transport.abort()  # client_gone follows
             return
         if phase == "upload":
             if not self._client.may_answer(self):

@@ -1,14 +1,11 @@
 """Writing an answer to the client: head, framing, and endings that cannot be taken for complete."""
 
 import asyncio
-import socket
-import struct
-from typing import cast
 
 from headgate.gateway.head import STATUS_LINES, ResponseHead
+from headgate.gateway.sockets import reset_on_close
 
 _BODILESS = frozenset((204, 304))
-_RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
 class Reply:
@@ -89,9 +86,7 @@ class Reply:
         if self._head:
             self.write(b"")
         if self._is_bare:
-            connection = cast(socket.socket | None, self._transport.get_extra_info("socket"))
-            if connection is not None:
-                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+            reset_on_close(self._transport)
         self._transport.close()
 
     def whole(self, status: int, media_type: bytes, body: bytes, own_lines: tuple[bytes, ...]) -> None:

@@ -10,6 +10,8 @@ if TYPE_CHECKING:
 
 LEAST_BYTES = 64 << 10
 """Shorter bodies are read whole: they may then be sent again on another connection or to another target."""
+LARGE_BYTES = 1 << 20
+"""JSON longer than this is not held in memory either (`headgate.gateway.large`)."""
 _HELD_LIMIT = 64 << 10
 
 
@@ -89,6 +91,10 @@ class Upload:
         if not self._is_ended:
             self._resume_client()
             self._uploader.upstream_reads_slowly(False)
+
+    def captured(self, limit_bytes: int) -> tuple[bytes, str | None]:
+        """Its beginning for the log, of which no more was kept than may be, and what is missing there."""
+        return b"".join(self.copy.pieces), self.copy.note("request")
 
     def let_go(self) -> None:
         """The request is over, whatever is still to come of its body."""

@@ -14,8 +14,10 @@ import httptools
 
 from headgate.core.ids import monotonic_s
 from headgate.gateway.dial import DIRECT, Way, dial
+from headgate.gateway.sockets import reset_on_close
 
 if TYPE_CHECKING:
+    from headgate.gateway.large import LargeBody
     from headgate.gateway.upload import Upload
 
 Headers = list[tuple[bytes, bytes]]
@@ -34,7 +36,7 @@ class UnreadableAnswer(Exception):
 
 
 class Sink(Protocol):
-    """What receives an answer. Every call comes from the event loop; none may raise."""
+    """What receives an answer. Every call comes from the event loop; none may raise. No pieces: a head came alone."""
 
     def upstream_head(self, connection: "UpstreamConnection") -> None: ...
 
@@ -104,7 +106,7 @@ class UpstreamConnection(asyncio.Protocol):
         self.sink: Sink | None = None
         self.reused = False
         self.idle_since_s = 0.0
-        self.upload: Upload | None = None
+        self.upload: Upload | LargeBody | None = None
         self.is_sending = False  # a body is still on its way: what is answered before its end cannot be the last word
         self.is_write_paused = False
         self._was_paused = False
@@ -133,6 +135,8 @@ class UpstreamConnection(asyncio.Protocol):
     def cancel(self) -> None:
         """Break off: the upstream sees the connection close, the sink hears no more."""
         self.sink = None
+        if self.is_sending:
+            reset_on_close(self.transport)  # its end would wait behind what the upstream has not read
         self.transport.abort()
 
     def pause(self) -> None:
@@ -190,9 +194,8 @@ class UpstreamConnection(asyncio.Protocol):
         if is_last:
             self.sink = None
             self._pool.take_back(self)
-        if pieces or is_last:
-            self._pieces = []
-            sink.upstream_data(self, pieces, is_last)
+        self._pieces = []
+        sink.upstream_data(self, pieces, is_last)
 
     def pause_writing(self) -> None:
         self.is_write_paused = True

@@ -20,6 +20,7 @@ from headgate.spool.record import Outcome
 from headgate.spool.writer import SpoolWriter
 
 if TYPE_CHECKING:
+    from headgate.gateway.owners import Owners
     from headgate.gateway.resolve import Library
     from headgate.gateway.runner_link import RunnerLinks
 
@@ -112,8 +113,10 @@ class Worker:
         self._plans: dict[tuple[str, str | None], Plan] = {}
         self._library: Library | None = None
         self._runners: RunnerLinks | None = None
+        self._owners: Owners | None = None
         self._waiting: set[Waiting] = set()
-        self.copies = Copies()
+        self.copies = Copies(self.home.run)
+        self.held_bytes = 0  # of large bodies, in files
         self._on_sweep: list[Callable[[float], None]] = []
         self.is_group = log.durability == "group"
         self.is_draining = False
@@ -153,6 +156,18 @@ class Worker:
 
             self._runners = RunnerLinks(self.home)
         return self._runners
+
+    def owners(self) -> "Owners":
+        """Which upstream made which object; made where several upstreams speak one dialect."""
+        if self._owners is None:
+            from headgate.gateway.owners import Owners
+
+            self._owners = Owners(self)
+        return self._owners
+
+    def has_several(self, dialect: str) -> bool:
+        """Whether more than one upstream speaks ``dialect``, so that an object may be at one and not at another."""
+        return dialect in self._several
 
     def handle(self, name: str) -> UpstreamHandle:
         """The upstream called ``name``."""
@@ -268,6 +283,9 @@ class Worker:
         self.snapshot = snapshot
         self.known_hosts = _known_hosts(snapshot.settings)
         self.accepted_hosts: set[bytes] = set()
+        upstreams = snapshot.settings.upstreams.values()
+        dialects = ("openai", "anthropic")
+        self._several = frozenset(one for one in dialects if sum(upstream.speaks(one) for upstream in upstreams) > 1)
         self.max_body_bytes = snapshot.settings.server.max_body_bytes
         self.max_in_flight = snapshot.settings.server.max_in_flight
         self.refuses_when_full = snapshot.settings.log.on_disk_full == "refuse"

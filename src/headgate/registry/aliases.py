@@ -248,6 +248,7 @@ def _detail(made: Move, ground: Ground) -> Mapping[str, object]:
         "policy": made.policy,
         "receipt": made.receipt_id,
         "approved_by": list(ground.approved_by) or None,
+        "weaker": list(ground.weaker) or None,
     }
     return kept | {name: value for name, value in more.items() if value is not None}
 

@@ -62,12 +62,12 @@ def approve(connection: sqlite3.Connection, target: Target, alias: str, wish: Wi
     return _approval((seq, *row))
 
 
-def approvers(connection: sqlite3.Connection, target: Target, alias: str) -> list[str]:
-    """Who approved this content for this alias, the author and nobody in particular left out."""
+def approvers(connection: sqlite3.Connection, target: Target, alias: str, since_us: int = 0) -> list[str]:
+    """Who approved this content for this alias since a time, the author and nobody in particular left out."""
     rows = connection.execute(
         """SELECT DISTINCT who FROM approval WHERE kind = ? AND object = ? AND alias = ? AND sha256 = ?
-           AND who NOT IN ('local', ?) ORDER BY who""",
-        (target.kind, target.name, alias, target.sha256, target.pushed_by),
+           AND at_us >= ? AND who NOT IN ('local', ?) ORDER BY who""",
+        (target.kind, target.name, alias, target.sha256, since_us, target.pushed_by),
     )
     return [row[0] for row in rows]
 

@@ -10,13 +10,18 @@ from headgate.core.errors import MalformedRequest
 from headgate.core.ids import now_us
 from headgate.core.protection import LATEST, PRODUCTION, rule_for
 from headgate.core.settings_types import Settings
-from headgate.registry import aliases, history
+from headgate.registry import aliases, approvals, history
 from headgate.registry.aliases import Move, Target, Wish, shown
+from headgate.registry.approvals import Approval
 from headgate.registry.database import Database
+from headgate.registry.grounds import Evidence, evidence_for
 from headgate.registry.targets import Guard
 from headgate.snapshot import KbEntry, KbVersionEntry, no_kb, no_kb_version
 
-RESERVED = ("aliases", "diff", "documents", "impact", "push", "remove", "repin", "rollback", "search", "versions")
+RESERVED = (
+    *("aliases", "approve", "diff", "documents", "impact", "push", "release", "remove", "repin", "rollback"),
+    *("search", "versions"),
+)
 """Names that would be addresses of the API and the pages."""
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,127}")
@@ -157,8 +162,14 @@ def move_alias(
 ) -> Move | None:
     """Points ``alias`` to the version that ``ref`` means; None when it stands there. See :func:`aliases.move`."""
     with database.write() as connection:
-        version = _kb(connection, name).version(ref)
-        return aliases.move(connection, _target(version), alias, wish, guard)
+        return move_in(connection, name, alias, ref, wish, guard)
+
+
+def move_in(
+    connection: sqlite3.Connection, name: str, alias: str, ref: int | str, wish: Wish, guard: Guard | None
+) -> Move | None:
+    """The same within the caller's transaction."""
+    return aliases.move(connection, _target(_kb(connection, name).version(ref)), alias, wish, guard)
 
 
 def remove_alias(database: Database, name: str, alias: str, wish: Wish, guard: Guard | None) -> Move:
@@ -174,6 +185,19 @@ def rollback(database: Database, name: str, alias: str, wish: Wish, guard: Guard
         kb = _kb(connection, name)
         number = aliases.rollback_number(connection, "kb", name, alias)
         return aliases.rollback(connection, _target(kb.version(number)), alias, wish, guard)
+
+
+def approve(database: Database, name: str, alias: str, ref: int | str, wish: Wish) -> Approval:
+    """A second person's yes to a version becoming ``alias``; raises NotFound, Forbidden, MalformedRequest."""
+    with database.write() as connection:
+        return approvals.approve(connection, _target(_kb(connection, name).version(ref)), alias, wish)
+
+
+def evidence(database: Database, name: str, alias: str, ref: int | str, guard: Guard) -> Evidence:
+    """What there is for a version becoming ``alias`` under a rule, and what is missing."""
+    with database.read() as connection:
+        target = _target(_kb(connection, name).version(ref))
+        return evidence_for(connection, target, alias, guard, aliases.stands(connection, target, alias))
 
 
 def served(database: Database, settings: Settings) -> dict[str, KbEntry]:

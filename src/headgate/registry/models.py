@@ -13,7 +13,7 @@ from headgate.core.protection import LATEST, rule_for
 from headgate.core.served_models import CHAMPION, ModelEntry, ModelVersionEntry, no_model
 from headgate.core.settings_types import Settings
 from headgate.core.signature import Signature
-from headgate.registry import aliases, approvals, history
+from headgate.registry import aliases, approvals, grounds, history
 from headgate.registry.aliases import Move
 from headgate.registry.approvals import Approval
 from headgate.registry.database import Database
@@ -145,6 +145,13 @@ def approve(database: Database, name: str, alias: str, ref: int | str, wish: Wis
     with database.write() as connection:
         version = _resolve(_model(connection, name), ref)
         return approvals.approve(connection, _target(version, alias), alias, wish)
+
+
+def move_evidence(database: Database, name: str, alias: str, ref: int | str, guard: Guard) -> grounds.Evidence:
+    """What there is for a version becoming ``alias`` under a rule, and what is missing; raises NotFound."""
+    with database.read() as connection:
+        target = _target(_resolve(_model(connection, name), ref), alias)
+        return grounds.evidence_for(connection, target, alias, guard, aliases.stands(connection, target, alias))
 
 
 def approvals_of(database: Database, name: str) -> list[Approval]:

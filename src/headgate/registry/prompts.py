@@ -113,18 +113,31 @@ def push(
     author: str | None = None,
 ) -> list[Pushed]:
     """Stores all files or none; the same content of a prompt is the same version. Raises MalformedRequest."""
+    with database.write() as connection:
+        return push_in(connection, files, who=who, message=message, git_commit=git_commit, author=author)
+
+
+def push_in(
+    connection: sqlite3.Connection,
+    files: Sequence[PushedPrompt],
+    *,
+    who: str,
+    message: str | None = None,
+    git_commit: str | None = None,
+    author: str | None = None,
+) -> list[Pushed]:
+    """The same within the caller's transaction."""
     _check_push(files)
     texts = [None if text is None else history.kept_text(text) for text in (message, author, git_commit)]
-    with database.write() as connection:
-        done = [_push_one(connection, file, who, *texts) for file in files]
-        served = connection.execute(
-            "SELECT coalesce(sum(length(content)), 0) FROM prompt_version WHERE archived_at_us IS NULL"
-        ).fetchone()[0]
-        if served > MAX_SERVED_BYTES:
-            raise MalformedRequest(
-                f"All versions together would take {served} bytes; at most {MAX_SERVED_BYTES} are served.",
-                hint="Archive versions that nobody calls.",
-            )
+    done = [_push_one(connection, file, who, *texts) for file in files]
+    served = connection.execute(
+        "SELECT coalesce(sum(length(content)), 0) FROM prompt_version WHERE archived_at_us IS NULL"
+    ).fetchone()[0]
+    if served > MAX_SERVED_BYTES:
+        raise MalformedRequest(
+            f"All versions together would take {served} bytes; at most {MAX_SERVED_BYTES} are served.",
+            hint="Archive versions that nobody calls.",
+        )
     return done
 
 
@@ -181,8 +194,15 @@ def move_alias(
 ) -> Move | None:
     """Points ``alias`` to the version that ``ref`` means; None when it stands there. See :func:`aliases.move`."""
     with database.write() as connection:
-        version = _resolve(_prompt(connection, name), ref)
-        return aliases.move(connection, _target(version, alias), alias, wish, guard)
+        return move_in(connection, name, alias, ref, wish, guard)
+
+
+def move_in(
+    connection: sqlite3.Connection, name: str, alias: str, ref: int | str, wish: Wish, guard: Guard | None
+) -> Move | None:
+    """The same within the caller's transaction."""
+    version = _resolve(_prompt(connection, name), ref)
+    return aliases.move(connection, _target(version, alias), alias, wish, guard)
 
 
 def remove_alias(database: Database, name: str, alias: str, wish: Wish, guard: Guard | None) -> Move:

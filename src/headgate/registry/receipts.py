@@ -15,6 +15,9 @@ _DECISION = """id, at_us, candidate_run, candidate_system, baseline_run, baselin
                dataset, dataset_sha256, policy, policy_sha256, verdict, grade, attempt, detail, who"""
 _RECEIPT = """id, decision, kind, object, number, sha256, alias, policy, policy_sha256, suite, suite_sha256, dataset,
               dataset_sha256, judge_cards, baseline_sha256, result_sha256, grade, issued_at_us, expires_at_us, who"""
+# What a receipt was held against is part of its decision, which nothing can change.
+_READ = f"""{_RECEIPT},
+            (SELECT json_extract(detail, '$.yardstick') FROM gate_decision WHERE id = receipt.decision) AS yardstick"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +68,8 @@ class Receipt:
     issued_at_us: int
     expires_at_us: int | None
     who: str
+    since: str | None = None  # the receipt whose suite and cases it was held against
+    weaker: tuple[str, ...] = ()  # what of them was gone or other
 
     def is_expired(self, at_us: int) -> bool:
         """Whether it counts no more."""
@@ -79,17 +84,19 @@ def attempts(database: Database, dataset_sha256: str | None) -> int:
         return _attempts(connection, dataset_sha256)
 
 
-def store(database: Database, decision: Decision, receipt: Receipt | None) -> None:
-    """Keeps a decision, and the receipt when there is one, with their entry of the history."""
+def store(database: Database, decision: Decision, given: Sequence[Receipt], *, about: str | None = None) -> None:
+    """Keeps a decision and the receipts it brought, with their entry of the history; ``about``: the object that was
+    judged (`kb:handbook`).
+    """
     with database.write() as connection:
         _insert(connection, "gate_decision", _DECISION, decision)
-        if receipt is not None:
+        for receipt in given:
             _insert(connection, "receipt", _RECEIPT, receipt)
         history.append(
             connection,
             who=decision.who,
             action=f"gate.{decision.verdict}",
-            object=_object(decision),
+            object=about or _object(decision),
             detail={
                 "decision": decision.id,
                 "system": decision.candidate_system,
@@ -100,7 +107,7 @@ def store(database: Database, decision: Decision, receipt: Receipt | None) -> No
                 "dataset_sha256": decision.dataset_sha256,
                 "attempt": decision.attempt,
                 "grade": decision.grade,
-                "receipt": None if receipt is None else receipt.id,
+                "receipt": ",".join(receipt.id for receipt in given) or None,
             },
         )
 
@@ -125,7 +132,7 @@ def decisions_of(database: Database, run_id: str) -> list[Decision]:
 def get(database: Database, receipt_id: str) -> Receipt:
     """One receipt; raises NotFound."""
     with database.read() as connection:
-        row = connection.execute(f"SELECT {_RECEIPT} FROM receipt WHERE id = ?", (receipt_id[:100],)).fetchone()
+        row = connection.execute(f"SELECT {_READ} FROM receipt WHERE id = ?", (receipt_id[:100],)).fetchone()
     if row is None:
         raise NotFound(
             f"There is no receipt {shown(receipt_id)}.", code="receipt_missing", hint="List them: GET /api/receipts."
@@ -133,9 +140,27 @@ def get(database: Database, receipt_id: str) -> Receipt:
     return _receipt(row)
 
 
+def of_decisions(database: Database, decision_ids: Sequence[str]) -> dict[str, Receipt]:
+    """The receipts that these decisions brought, by decision; the caller bounds how many it asks for."""
+    marks = ", ".join("?" for _ in decision_ids)
+    with database.read() as connection:
+        sql = f"SELECT {_READ} FROM receipt WHERE decision IN ({marks})"
+        found = [_receipt(row) for row in connection.execute(sql, tuple(decision_ids)).fetchall()]
+    return {one.decision: one for one in found}
+
+
+def with_runs(database: Database, kind: str, name: str, limit: int = 1000) -> list[tuple[Receipt, str]]:
+    """Receipts of an object, newest first, each with the run that passed."""
+    run = "(SELECT candidate_run FROM gate_decision WHERE id = receipt.decision)"
+    sql = f"""SELECT {_READ}, {run} FROM receipt
+              WHERE kind = ? AND object = ? ORDER BY issued_at_us DESC, id DESC LIMIT ?"""
+    with database.read() as connection:
+        return [(_receipt(row[:-1]), row[-1]) for row in connection.execute(sql, (kind, name, limit)).fetchall()]
+
+
 def list_receipts(database: Database, object_name: str | None = None, limit: int = 200) -> list[Receipt]:
     """Receipts, newest first, of one object (`support-answer` or `prompt:support-answer`) or of all."""
-    sql = f"""SELECT {_RECEIPT} FROM receipt WHERE ?1 IS NULL OR object = ?1 OR kind || ':' || object = ?1
+    sql = f"""SELECT {_READ} FROM receipt WHERE ?1 IS NULL OR object = ?1 OR kind || ':' || object = ?1
               ORDER BY issued_at_us DESC, id DESC LIMIT ?2"""
     with database.read() as connection:
         return [_receipt(row) for row in connection.execute(sql, (object_name, limit)).fetchall()]
@@ -143,8 +168,27 @@ def list_receipts(database: Database, object_name: str | None = None, limit: int
 
 def of_object(connection: sqlite3.Connection, kind: str, name: str) -> list[Receipt]:
     """Every receipt of an object, newest first."""
-    sql = f"SELECT {_RECEIPT} FROM receipt WHERE kind = ? AND object = ? ORDER BY issued_at_us DESC, id DESC LIMIT 1000"
+    sql = f"SELECT {_READ} FROM receipt WHERE kind = ? AND object = ? ORDER BY issued_at_us DESC, id DESC LIMIT 1000"
     return [_receipt(row) for row in connection.execute(sql, (kind, name)).fetchall()]
+
+
+def standing_of(database: Database, kind: str, name: str, alias: str) -> list[Receipt]:
+    """What :func:`standing` says, in a transaction of its own."""
+    with database.read() as connection:
+        return standing(connection, kind, name, alias)
+
+
+def standing(connection: sqlite3.Connection, kind: str, name: str, alias: str) -> list[Receipt]:
+    """The receipts that the newest move of an alias rested on, of those that rested on any; empty: none ever did."""
+    row = connection.execute(
+        """SELECT receipt_id FROM alias_move WHERE kind = ? AND object = ? AND alias = ? AND receipt_id IS NOT NULL
+           ORDER BY seq DESC LIMIT 1""",
+        (kind, name, alias),
+    ).fetchone()
+    ids = [] if row is None else row[0].split(",")
+    sql = f"SELECT {_READ} FROM receipt WHERE id = ?"
+    found = (connection.execute(sql, (one,)).fetchone() for one in ids)
+    return [_receipt(row) for row in found if row is not None]
 
 
 def _attempts(connection: sqlite3.Connection, dataset_sha256: str) -> int:
@@ -175,5 +219,10 @@ def _decision(row: Sequence[Any]) -> Decision:
 
 
 def _receipt(row: Sequence[Any]) -> Receipt:
-    values = dict(zip((name.strip() for name in _RECEIPT.split(",")), row, strict=True))
-    return Receipt(**{**values, "judge_cards": tuple(json.loads(values["judge_cards"]))})
+    values = dict(zip((name.strip() for name in _RECEIPT.split(",")), row[:-1], strict=True))
+    against = json.loads(row[-1] or "{}")
+    return Receipt(
+        **{**values, "judge_cards": tuple(json.loads(values["judge_cards"]))},
+        since=against.get("since"),
+        weaker=tuple(against.get("weaker", ())),
+    )

@@ -15,9 +15,10 @@ from headgate.registry.targets import shown
 Kind = Literal["eval", "log", "import"]
 Status = Literal["running", "partial", "complete"]
 
-_COLUMNS = """id, kind, name, system, suite, suite_sha256, text_sha256, prompt, number, prompt_sha256, kb, kb_sha256,
+COLUMNS = """id, kind, name, system, suite, suite_sha256, text_sha256, prompt, number, prompt_sha256, kb, kb_sha256,
               dataset, dataset_number, dataset_sha256, judges, baseline_run, cells, status, stopped, totals, scorers,
               result_sha256, who, created_at_us, finished_at_us"""
+CELL_COLUMNS = """item, repeat, place, key, request_id, output_sha256, cost_usd, latency_ms, tags, cluster, problem"""
 _JSON = ("judges", "totals", "scorers")
 
 
@@ -112,7 +113,7 @@ def replace_unfinished(database: Database, old: str, run: Run) -> None:
 
 def unfinished(database: Database, wanted: Run) -> Run | None:
     """A run of the same person, contents and baseline that is not complete, the newest."""
-    sql = f"""SELECT {_COLUMNS} FROM eval_run WHERE kind = 'eval' AND status <> 'complete' AND who = ?
+    sql = f"""SELECT {COLUMNS} FROM eval_run WHERE kind = 'eval' AND status <> 'complete' AND who = ?
               AND text_sha256 = ? AND prompt = ? AND prompt_sha256 = ? AND kb_sha256 IS ? AND dataset_sha256 = ?
               AND judges = ? AND baseline_run IS ? ORDER BY created_at_us DESC LIMIT 1"""
     values = (
@@ -121,16 +122,16 @@ def unfinished(database: Database, wanted: Run) -> Run | None:
     )
     with database.read() as connection:
         row = connection.execute(sql, values).fetchone()
-        return None if row is None else _run(row)
+        return None if row is None else run_of_row(row)
 
 
 def get(database: Database, run_id: str) -> Run:
     """One run; raises NotFound."""
     with database.read() as connection:
-        row = connection.execute(f"SELECT {_COLUMNS} FROM eval_run WHERE id = ?", (run_id[:100],)).fetchone()
+        row = connection.execute(f"SELECT {COLUMNS} FROM eval_run WHERE id = ?", (run_id[:100],)).fetchone()
     if row is None:
         raise NotFound(f"There is no run {shown(run_id)}.", code="run_missing", hint="List them: GET /api/evals/runs.")
-    return _run(row)
+    return run_of_row(row)
 
 
 def list_runs(
@@ -142,11 +143,11 @@ def list_runs(
     limit: int = 50,
 ) -> list[Run]:
     """Runs, newest first; ids sort by time."""
-    sql = f"""SELECT {_COLUMNS} FROM eval_run WHERE (?1 IS NULL OR suite = ?1) AND (?2 IS NULL OR prompt = ?2)
+    sql = f"""SELECT {COLUMNS} FROM eval_run WHERE (?1 IS NULL OR suite = ?1) AND (?2 IS NULL OR prompt = ?2)
               AND (?3 IS NULL OR id < ?3) ORDER BY id DESC LIMIT ?4"""
     with database.read() as connection:
         rows = connection.execute(sql, (suite, prompt, before, max(1, min(limit, 1000)))).fetchall()
-    return [_run(row) for row in rows]
+    return [run_of_row(row) for row in rows]
 
 
 def finish(database: Database, run: Run, found: Finish) -> Run:
@@ -179,8 +180,8 @@ def finish(database: Database, run: Run, found: Finish) -> Run:
                 "result_sha256": found.result_sha256,
             },
         )
-        row = connection.execute(f"SELECT {_COLUMNS} FROM eval_run WHERE id = ?", (run.id,)).fetchone()
-    return _run(row)
+        row = connection.execute(f"SELECT {COLUMNS} FROM eval_run WHERE id = ?", (run.id,)).fetchone()
+    return run_of_row(row)
 
 
 def store_import(database: Database, run: Run, lines: Iterable[str], results: int) -> Run:
@@ -211,26 +212,11 @@ def imported_lines(database: Database, run_id: str) -> list[str]:
 
 def cells_of(database: Database, run_id: str, *, after: int = 0, limit: int | None = None) -> list[StoredCell]:
     """Cells of a run in the order of the run, from a place on."""
-    sql = """SELECT item, repeat, place, key, request_id, output_sha256, cost_usd, latency_ms, tags, cluster, problem
-             FROM eval_cell WHERE run = ? AND place >= ? ORDER BY place, item, repeat LIMIT ?"""
+    sql = f"""SELECT {CELL_COLUMNS} FROM eval_cell WHERE run = ? AND place >= ?
+              ORDER BY place, item, repeat LIMIT ?"""
     with database.read() as connection:
         rows = connection.execute(sql, (run_id, after, -1 if limit is None else limit)).fetchall()
-    return [
-        StoredCell(
-            item=row[0],
-            repeat=row[1],
-            place=row[2],
-            key=row[3],
-            request_id=row[4],
-            output_sha256=row[5],
-            cost_usd=row[6],
-            latency_ms=row[7],
-            tags=json.loads(row[8]),
-            cluster=row[9],
-            problem=row[10],
-        )
-        for row in rows
-    ]
+    return [cell_of_row(row) for row in rows]
 
 
 def results_of(database: Database, run_id: str) -> list[StoredResult]:
@@ -249,9 +235,9 @@ def results_of(database: Database, run_id: str) -> list[StoredResult]:
 
 def finished_after(database: Database, at_us: int, limit: int = 100) -> list[Run]:
     """Runs finished after a time, in that order: what a copy of them lacks."""
-    sql = f"SELECT {_COLUMNS} FROM eval_run WHERE finished_at_us > ? ORDER BY finished_at_us LIMIT ?"
+    sql = f"SELECT {COLUMNS} FROM eval_run WHERE finished_at_us > ? ORDER BY finished_at_us LIMIT ?"
     with database.read() as connection:
-        return [_run(row) for row in connection.execute(sql, (at_us, limit)).fetchall()]
+        return [run_of_row(row) for row in connection.execute(sql, (at_us, limit)).fetchall()]
 
 
 def newest_finish_us(database: Database) -> int:
@@ -299,10 +285,10 @@ def last_totals(connection: sqlite3.Connection, suite: str) -> Mapping[str, Any]
 
 
 def _insert(connection: sqlite3.Connection, run: Run) -> None:
-    names = [name.strip() for name in _COLUMNS.split(",")]
+    names = [name.strip() for name in COLUMNS.split(",")]
     values = [_text(getattr(run, name)) if name in _JSON else getattr(run, name) for name in names]
     marks = ", ".join("?" for _ in names)
-    connection.execute(f"INSERT INTO eval_run ({_COLUMNS}) VALUES ({marks})", values)
+    connection.execute(f"INSERT INTO eval_run ({COLUMNS}) VALUES ({marks})", values)
 
 
 def _insert_cells(connection: sqlite3.Connection, run_id: str, cells: Sequence[StoredCell]) -> None:
@@ -332,7 +318,14 @@ def _text(value: Any) -> str:
     return json.dumps(value, ensure_ascii=True, sort_keys=True, separators=(",", ":"))
 
 
-def _run(row: Sequence[Any]) -> Run:
-    names = [name.strip() for name in _COLUMNS.split(",")]
+def run_of_row(row: Sequence[Any]) -> Run:
+    """A row of :data:`COLUMNS` as a run."""
+    names = [name.strip() for name in COLUMNS.split(",")]
     values = dict(zip(names, row, strict=True))
     return Run(**{name: json.loads(value) if name in _JSON else value for name, value in values.items()})
+
+
+def cell_of_row(row: Sequence[Any]) -> StoredCell:
+    """A row of :data:`CELL_COLUMNS` as a cell."""
+    values = dict(zip((name.strip() for name in CELL_COLUMNS.split(",")), row, strict=True))
+    return StoredCell(**{**values, "tags": json.loads(values["tags"])})

@@ -85,6 +85,17 @@ def of_prompt(connection: sqlite3.Connection, prompt: str) -> str | None:
     return None if found is None else found.name
 
 
+def of_kb(connection: sqlite3.Connection, kb: str) -> str | None:
+    """The name of the suite that was stored last of a prompt that reads from a knowledge base."""
+    row = connection.execute(
+        """SELECT suite FROM suite_text WHERE prompt IN (
+               SELECT prompt FROM prompt_version WHERE json_extract(content, '$.knowledge.kb') GLOB ? || '@*')
+           ORDER BY seq DESC LIMIT 1""",
+        (kb,),
+    ).fetchone()
+    return None if row is None else str(row[0])
+
+
 def _newest(connection: sqlite3.Connection, condition: str, value: str) -> SuiteText | None:
     sql = f"SELECT {_COLUMNS} FROM suite_text WHERE {condition} ORDER BY seq DESC LIMIT 1"
     row = connection.execute(sql, (history.kept_text(value[:300]),)).fetchone()

@@ -45,6 +45,7 @@ class Guard:
     policy_sha256: str
     suites: tuple[str, ...] = ()  # that the policy names, beside the version's own
     approvers: int = 0  # people other than the author
+    keeps_yardstick: bool = False  # evidence weaker than that in force needs a second person's yes
 
     @property
     def policy(self) -> str:

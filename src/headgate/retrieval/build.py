@@ -14,27 +14,11 @@ import numpy as np
 from headgate.core.errors import HeadgateError
 from headgate.retrieval import versions
 from headgate.retrieval.index import save_keywords
+from headgate.retrieval.job import HASH_BYTES, JOB, Job
 from headgate.retrieval.lexical import Vectors, embed, normalised
-from headgate.retrieval.model import Chunk, KbSettings, Manifest, Origin, Source, canonical, sha256_of
+from headgate.retrieval.model import Chunk, Manifest, canonical, sha256_of
 
-JOB = "job.json"
-HASH_BYTES = 32
 _BATCH = 512
-
-
-class Job(msgspec.Struct, frozen=True, kw_only=True):
-    """What to make."""
-
-    name: str
-    content_sha256: str
-    settings: KbSettings
-    dimensions: int
-    sources: tuple[Source, ...]
-    parent: str | None
-    origin: Origin
-    reuse: tuple[str, ...]  # manifest hashes of versions with the same embedder
-    new_vectors: str | None  # path of the file of new ones
-    home: str
 
 
 def main(arguments: list[str]) -> int:

@@ -26,6 +26,11 @@ def recall_at_k(found: Sequence[str], relevant: Collection[str], k: int) -> floa
     return len(wanted.intersection(found[:k])) / len(wanted) if wanted else None
 
 
+def precision_at_k(found: Sequence[str], relevant: Collection[str], k: int) -> float | None:
+    """The share of the first ``k`` places that hold something relevant."""
+    return sum(one in relevant for one in found[:k]) / k if relevant else None
+
+
 def reciprocal_rank(found: Sequence[str], relevant: Collection[str]) -> float | None:
     """1 / the rank of the first relevant one; 0 when none was found."""
     if not relevant:

@@ -121,7 +121,7 @@ def is_writer_alive(spool_dir: Path, spool_id: str) -> bool:
 
 def read_bodies(spool_dir: Path, spool_id: str, segment: int, offset: int) -> Bodies | None:
     """The bodies of the final record whose frame begins at ``offset``; None when it is gone or damaged."""
-    with _opened(spool_dir / spool_id, segment) as fd:
+    with opened(spool_dir / spool_id, segment) as fd:
         if fd is None or offset < 0:
             return None
         header = parse_frame_header(os.pread(fd, FRAME_BYTES, offset), 0, salt_of(spool_id, segment))
@@ -168,7 +168,7 @@ class SpoolReader:
             offset = batch.position.offset if number == batch.position.segment else 0
             # Asked before reading too: once a later segment is in use this one is complete.
             is_complete = is_dead or states.get(number) == "done" or self._is_used(self._first(states, number + 1))
-            with _opened(self._directory, number) as fd:
+            with opened(self._directory, number) as fd:
                 if fd is not None and not (is_complete and self._is_set_aside(fd, number, batch)):
                     scan = _Scan(fd, number, max(offset, HEADER_BYTES), salt_of(self.spool_id, number))
                     if not scan.run(batch, room, is_complete=is_complete):
@@ -181,7 +181,7 @@ class SpoolReader:
         is_dead = not is_lock_held(self._directory)
         found = []
         for number, state in sorted(self._states().items()):
-            with _opened(self._directory, number) as fd:
+            with opened(self._directory, number) as fd:
                 if fd is not None:
                     size = os.fstat(fd).st_size
                     found.append(SegmentInfo(number=number, is_done=is_dead or state == "done", size_bytes=size))
@@ -233,7 +233,7 @@ class SpoolReader:
             return listed
         # A listing of many names may miss one that is renamed meanwhile: ask for those it passed over.
         for number in range(least, min(listed, least + _MAX_MISSED)):
-            with _opened(self._directory, number) as fd:
+            with opened(self._directory, number) as fd:
                 if fd is not None:
                     return number
         return listed
@@ -241,7 +241,7 @@ class SpoolReader:
     def _is_used(self, number: int | None) -> bool:
         if number is None:
             return False
-        with _opened(self._directory, number) as fd:
+        with opened(self._directory, number) as fd:
             return fd is not None and any(os.pread(fd, FRAME_BYTES, HEADER_BYTES))
 
     def _is_set_aside(self, fd: int, number: int, batch: Batch) -> bool:
@@ -376,7 +376,7 @@ class _Scan:
 
 
 @contextmanager
-def _opened(directory: Path, number: int) -> Iterator[int | None]:
+def opened(directory: Path, number: int) -> Iterator[int | None]:
     """A descriptor of the segment under whichever name it has now; None when it is gone."""
     fd = None
     # Twice the first name: the file may be renamed between two looks.

@@ -21,6 +21,7 @@ from zlib import crc32
 import msgspec
 
 from headgate.core.ids import now_us
+from headgate.core.spans import Span
 
 FORMAT_VERSION = 1
 RECORD_SCHEMA = 1
@@ -53,6 +54,8 @@ class Gap(msgspec.Struct, kw_only=True, omit_defaults=True):
     dropped: int = 0  # final records
     dropped_starts: int = 0
     dropped_bytes: int = 0
+    dropped_direct: int = 0  # of the final records: those that needed no start
+    sequences: list[Span] = []  # of the other final records, as far as they fit
     since_us: int = 0
     until_us: int = 0
 

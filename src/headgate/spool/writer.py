@@ -14,6 +14,7 @@ import msgspec
 
 from headgate.core.errors import HomeError
 from headgate.core.ids import monotonic_s, now_us, uuid7
+from headgate.core.spans import spans_of, union
 from headgate.spool.record import FinalRecord, StartRecord
 from headgate.spool.segment import (
     FINAL,
@@ -34,6 +35,8 @@ Durability = Literal["page", "interval", "group"]
 _SYNC_INTERVAL_S = 0.2
 _CLOSE_TIMEOUT_S = 5.0
 _MIN_SEGMENT_BYTES = 4096
+_MAX_NAMED_SPANS = 128  # in one gap record
+_GAP_BYTES = 2048  # no gap record is longer
 _RESERVE_SHARE = 16  # of a segment, kept for records without bodies while the disk is full
 _encode = msgspec.msgpack.Encoder().encode
 _log = logging.getLogger("headgate.spool")
@@ -152,7 +155,7 @@ class SpoolWriter:
                 return True
         if body_bytes > 0 and self._append_bare(record, length):
             return True
-        return self._drop(length)
+        return self._drop(record.sequence, length)
 
     def unsynced_s(self) -> float:
         """How old the oldest record may be that no sync has put on the disk, in seconds; 0: there is none.
@@ -253,9 +256,16 @@ class SpoolWriter:
         self._writable = False
         return True
 
-    def _drop(self, length: int) -> bool:
+    def _drop(self, sequence: int, length: int) -> bool:
         self.counters.dropped += 1
         self._note_loss(length, finals=1)
+        gap = self._gap
+        if sequence == 0:
+            gap.dropped_direct += 1
+            return False
+        named = union(gap.sequences, spans_of([sequence]))
+        if len(named) <= _MAX_NAMED_SPANS:
+            gap.sequences = named
         return False
 
     def _note_loss(self, length: int, *, finals: int = 0, starts: int = 0) -> None:
@@ -288,7 +298,7 @@ class SpoolWriter:
         needed = HEADER_BYTES + FRAME_BYTES + length
         if length and needed > self._segment_bytes:
             # Room for a gap record goes on top, which may come first.
-            following = None if self._failure is not None else self._prepare(needed + 256)
+            following = None if self._failure is not None else self._prepare(needed + _GAP_BYTES)
         else:
             following = self._take_spare()
             if following is None and self._failure is None:

@@ -4,8 +4,6 @@ import math
 from collections.abc import Callable
 from statistics import NormalDist
 
-import numpy as np
-
 _NORMAL = NormalDist()
 _TINY = 1e-300
 _MOST_TERMS = 20_000
@@ -135,6 +133,8 @@ def noncentral_t_upper(t: float, df: float, shift: float) -> float:
 
     T = (Z + shift) / S, so the tail is the mean of Φ(shift - t·S) over S = √(χ²/df); integrated by Gauss-Legendre.
     """
+    import numpy as np  # here alone: the control process shows intervals and does without it
+
     reach = 12 / math.sqrt(2 * df)
     low, high = max(0.0, 1 - reach), 1 + reach
     nodes, weights = np.polynomial.legendre.leggauss(240)

@@ -14,7 +14,7 @@ from arro3.core import Array, DataType, Field, RecordBatch, RecordBatchReader, S
 from headgate.core.errors import Unavailable
 from headgate.store.columns import BODY_COLUMNS, EXCHANGE_COLUMNS, REQUEST_COLUMNS, Column, definitions, names
 from headgate.store.database import configuration
-from headgate.store.files import TEMPORARY, SealedFile, sync_directory
+from headgate.store.files import TEMPORARY, SealedFile, hash_of, sync_directory
 from headgate.store.table import first_row
 from headgate.store.values import Bodies
 
@@ -126,7 +126,7 @@ class Archive:
             os.chmod(temporary, 0o600)
             with temporary.open("rb") as written:
                 os.fsync(written.fileno())
-            size = temporary.stat().st_size
+            size, digest = temporary.stat().st_size, hash_of(temporary)
             temporary.rename(final)
             sync_directory(final.parent)
         finally:
@@ -138,6 +138,7 @@ class Archive:
             has_bodies=has_bodies,
             min_started_at=facts[1],
             max_started_at=facts[2],
+            sha256=digest,
         )
 
     def holds_any(self, path: str, request_ids: Sequence[str]) -> bool:
@@ -178,8 +179,25 @@ class Archive:
             has_bodies=facts[1],
             min_started_at=facts[2],
             max_started_at=facts[3],
+            sha256=hash_of(path),
         )
         return Examined(file=file, segments=frozenset((row[0], row[1]) for row in segments))
+
+    def rows(self, sql: str, params: dict[str, object]) -> list[tuple[Any, ...]]:
+        """All rows of one query of ours over files; raises Unavailable."""
+        with self._using({}) as connection:
+            return connection.execute(sql, params).fetchall()
+
+    def column_names(self, path: Path) -> list[str]:
+        """The columns of a Parquet file of ours; raises Unavailable."""
+        with self._using({}) as connection:
+            described = connection.execute("DESCRIBE SELECT * FROM read_parquet(?)", [str(path)]).fetchall()
+        return [row[0] for row in described]
+
+    def whole(self, path: Path) -> Any:
+        """All of a small Parquet file as an Arrow table; raises Unavailable."""
+        with self._using({}) as connection:
+            return Table.from_arrow(connection.sql("FROM read_parquet($path)", params={"path": str(path)}))
 
     def shared(self, name: str, others: Sequence[str], deleted: Sequence[str] = ()) -> list[str]:
         """The requests of the file ``name`` that are in one of ``others`` too, or are among ``deleted``."""

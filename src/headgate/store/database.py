@@ -11,9 +11,10 @@ import duckdb
 
 from headgate.core.errors import HomeError
 from headgate.core.ids import now_us
-from headgate.store.table import first_row
 
 DATABASE_NAME = "requests.duckdb"
+UNREADABLE = "log_unreadable"
+"""The error code of a log that no process holds and that cannot be opened."""
 STORAGE_VERSION = "v1.5.0"
 """Written and read by DuckDB 1.5.5 and 2.0 alike; 1.5.5's own default leaves text uncompressed (measured 2026-11)."""
 
@@ -105,6 +106,16 @@ def _set_wal_aside(path: Path) -> Path | None:
     return aside
 
 
+def set_log_aside(home: Path) -> Path:
+    """Give a log that cannot be opened another name, so that the next opening makes it anew; returns the name."""
+    path = home / DATABASE_NAME
+    aside = path.with_name(f"{DATABASE_NAME}.damaged-{now_us()}")
+    path.rename(aside)
+    if _wal_of(path).exists():
+        _wal_of(path).rename(_wal_of(aside))
+    return aside
+
+
 def _refuse_when_held(path: Path, error: duckdb.Error) -> None:
     text = str(error)
     if "lock on file" not in text:
@@ -121,7 +132,8 @@ def _unreadable(path: Path, error: duckdb.Error) -> HomeError:
     first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
     return HomeError(
         f"{path} cannot be opened: {first_line}",
-        hint="Free disk space if it is full; else move the file away: it is rebuilt from bodies/ and spool/.",
+        code=UNREADABLE,
+        hint="Free disk space if it is full; else make it anew from bodies/ and spool/: headgate verify --rebuild",
     )
 
 
@@ -137,9 +149,15 @@ def migrate(connection: duckdb.DuckDBPyConnection) -> None:
     connection.execute(
         "CREATE TABLE IF NOT EXISTS schema_migrations (version INTEGER, duckdb_version VARCHAR, applied_at TIMESTAMP)"
     )
-    row = first_row(connection, "SELECT coalesce(max(version), 0) FROM schema_migrations")
-    applied = row[0] if row else 0
-    pending = [(version, text) for version, text in migrations() if version > applied]
+    known = migrations()
+    applied = {row[0] for row in connection.execute("SELECT version FROM schema_migrations").fetchall()}
+    newest = max(applied, default=0)
+    if newest > known[-1][0]:
+        raise HomeError(
+            f"{DATABASE_NAME} has schema {newest}; this Headgate knows up to {known[-1][0]}.",
+            hint="It was written by a newer Headgate: use that one, or another --home.",
+        )
+    pending = [(version, text) for version, text in known if version not in applied]
     for version, text in pending:
         connection.execute("BEGIN")
         connection.execute(text)

@@ -1,5 +1,6 @@
 """Which sealed files count: the log says so, not the directory, so that a crash between the two changes no answer."""
 
+import hashlib
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -31,6 +32,7 @@ class SealedFile:
     has_bodies: bool
     min_started_at: datetime
     max_started_at: datetime
+    sha256: str | None = None  # of the whole file; None: written before that was noted
 
     @property
     def day(self) -> str:
@@ -38,7 +40,7 @@ class SealedFile:
         return self.path.split("/")[0].removeprefix("day=")
 
 
-_COLUMNS = "path, rows, bytes, has_bodies, min_started_at, max_started_at"
+_COLUMNS = "path, rows, bytes, has_bodies, min_started_at, max_started_at, sha256"
 
 
 def sealed_files(log: "Log") -> list[SealedFile]:
@@ -80,8 +82,9 @@ def _note(
     noted = now_us()
     for file in added:
         connection.execute(
-            "INSERT INTO file_changes VALUES ('added', ?, ?, ?, ?, ?, ?, make_timestamp(?))",
-            [file.path, file.rows, file.bytes, file.has_bodies, file.min_started_at, file.max_started_at, noted],
+            f"""INSERT INTO file_changes (change, {_COLUMNS}, noted_at)
+                VALUES ('added', ?, ?, ?, ?, ?, ?, ?, make_timestamp(?))""",
+            [*(getattr(file, name) for name in _COLUMNS.split(", ")), noted],
         )
     for path in removed:
         connection.execute(
@@ -158,6 +161,12 @@ def unknown_files(log: "Log", bodies: Path) -> list[str]:
     counted = {file.path for file in sealed_files(log)}
     found = [str(path.relative_to(bodies)) for path in sorted(bodies.glob("day=*/*.parquet"))]
     return [path for path in found if path not in counted]
+
+
+def hash_of(path: Path) -> str:
+    """The SHA-256 of a file; raises OSError."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def sync_directory(directory: Path) -> None:

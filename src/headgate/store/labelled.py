@@ -57,6 +57,35 @@ def coverage(log: Log, asked: Asked) -> dict[int, tuple[int, int]]:
     return {row[0]: (row[1], row[2]) for row in _rows(log, sql, asked.parameters())}
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Calls:
+    """The answered calls of one version, with how long they took in milliseconds."""
+
+    calls: int
+    rows: int
+    p50_ms: float | None
+    p95_ms: float | None
+
+
+def calls(log: Log, asked: Asked) -> dict[int, Calls]:
+    """Per version: answered calls, the rows in them, and their latency."""
+    sql = """
+        WITH answered AS (
+            SELECT version, request_id, count(*) AS n FROM predictions
+            WHERE model = $model AND predicted_at >= $since AND predicted_at < $until
+              AND ($alias IS NULL OR alias = $alias)
+            GROUP BY ALL
+        )
+        SELECT version, count(*), sum(n)::BIGINT, quantile_cont(latency_ms, 0.5), quantile_cont(latency_ms, 0.95)
+        FROM answered JOIN exchanges AS r USING (request_id)
+        WHERE r.purpose = 'traffic' AND ($project IS NULL OR r.project = $project)
+        GROUP BY version ORDER BY version"""
+    return {
+        row[0]: Calls(calls=row[1], rows=row[2], p50_ms=_number(row[3]), p95_ms=_number(row[4]))
+        for row in _rows(log, sql, asked.parameters())
+    }
+
+
 def confusion(log: Log, asked: Asked) -> dict[int, dict[tuple[str, str], int]]:
     """Per version: how often which class was predicted where which was true, as (predicted, true)."""
     sql = f"""SELECT version, predicted, coalesce(label, value::VARCHAR) AS truth, count(*)

@@ -10,16 +10,18 @@ from typing import Any, Literal
 
 import duckdb
 
+from headgate.core.errors import Unavailable
 from headgate.core.ids import now_us, utc
 from headgate.store.archive import Archive
 from headgate.store.columns import SMALL_TABLES, TableName, definitions
 from headgate.store.connection import RowsRefused, SharedConnection
-from headgate.store.database import open_database
-from headgate.store.files import remove_leftovers, sealed_files
-from headgate.store.rewrite import rewrite
+from headgate.store.database import DATABASE_NAME, open_database
+from headgate.store.files import remove_leftovers, sealed_files, sync_directory
+from headgate.store.rewrite import copy_log, rewrite
 from headgate.store.rows import INSERT_EXCHANGES, RequestRow, arrow_table
-from headgate.store.small_tables import expire_small_tables, insert_small
+from headgate.store.small_tables import expire_small_tables, insert_small, oldest_id
 from headgate.store.table import Table, first_row
+from headgate.store.tallies import insert_tallies, note_removals
 from headgate.store.values import Bodies, Location
 
 SpoolBodies = Callable[[Location], Bodies | None]
@@ -112,8 +114,8 @@ class Log:
         """One transaction of the one writer. Raises RowsRefused (nothing stored) or OutcomeUnknown (look again)."""
         return self._shared.writing()
 
-    def store(self, rows: Sequence[RequestRow], mark: Mark) -> None:
-        """Insert ``rows`` and move ``mark`` in one transaction; gives each row its ``seq``.
+    def store(self, rows: Sequence[RequestRow], mark: Mark, tallies: Mapping[int, str] | None = None) -> None:
+        """Insert ``rows``, move ``mark`` and add each segment's tally in one transaction; gives each row its ``seq``.
 
         Raises RowsRefused when a value does not fit (nothing was stored), OutcomeUnknown after a failure that may
         or may not have been durable: read ``positions()`` again and continue from there.
@@ -137,6 +139,7 @@ class Log:
                     "INSERT INTO marks VALUES (?, ?, ?, ?, ?, make_timestamp(?))",
                     [mark.spool_id, mark.segment, mark.offset, mark.is_closed, first + len(rows) - 1, now_us()],
                 )
+                insert_tallies(connection, [(mark.spool_id, *item) for item in (tallies or {}).items()])
             self._next_seq = first + len(rows)
 
     def accepts(self, row: RequestRow) -> bool:
@@ -227,6 +230,21 @@ class Log:
         )
         return {str(row[0]) for row in table.rows}
 
+    def never_stored(self, request_ids: Sequence[str]) -> set[str]:
+        """Those of ``request_ids`` that have no row and were not taken out by `log delete` or by age."""
+        if not request_ids:
+            return set()
+        table = self.query(
+            """SELECT id FROM (SELECT unnest(?::VARCHAR[]) AS id)
+               WHERE TRY_CAST(id AS UUID) NOT IN (SELECT request_id FROM exchanges WHERE request_id IS NOT NULL)
+                 AND TRY_CAST(id AS UUID) NOT IN (SELECT request_id FROM deletions)""",
+            [list(request_ids)],
+            timeout_s=60.0,
+        )
+        expired = self.query("SELECT max(before) FROM expiries WHERE what = 'rows'").rows[0][0]
+        oldest = "" if expired is None else oldest_id(expired)
+        return {row[0] for row in table.rows if row[0] >= oldest}
+
     def query(
         self, sql: str, params: Sequence[object] = (), *, timeout_s: float = 10.0, max_rows: int | None = None
     ) -> Table:
@@ -305,6 +323,7 @@ class Log:
                     FROM exchanges WHERE {condition}""",
                 params,
             )
+            note_removals(connection, condition, params)
             for table in ("predictions", "labels", "scores", "eval_results"):
                 connection.execute(f"DELETE FROM {table} WHERE request_id IN (SELECT request_id FROM deletions)")
             connection.execute(f"DELETE FROM exchanges WHERE {condition}", params)
@@ -316,6 +335,7 @@ class Log:
         with self.writing() as connection:
             connection.execute("INSERT INTO expiries VALUES (?, ?, make_timestamp(?))", [what, before, now_us()])
             if what == "rows":
+                note_removals(connection, "started_at < ?", [before])
                 connection.execute("DELETE FROM exchanges WHERE started_at < ?", [before])
             expire_small_tables(connection, what, before)
         self.checkpoint()
@@ -325,6 +345,28 @@ class Log:
         """Copy the live rows into a fresh file and swap it in, so that no removed text is left in the old one."""
         rewrite(self._shared, self.home, self.bodies_before)
         self.load_state()
+
+    def replace_by(self, fresh: Path, *, keep_as: Path | None = None) -> None:
+        """Put the closed log file ``fresh`` in this one's place, which is kept where a name is given."""
+        with self._shared.exclusive():
+            current = self.home / DATABASE_NAME
+            wal = current.with_name(current.name + ".wal")
+            if keep_as is not None:
+                current.rename(keep_as)
+                if wal.exists():
+                    wal.rename(keep_as.with_name(keep_as.name + ".wal"))
+            elif wal.exists():
+                raise Unavailable("The log could not be closed cleanly.", hint="Try again.")
+            fresh.rename(current)
+            sync_directory(self.home)
+        self.load_state()
+
+    def copy_to(self, target: Path) -> None:
+        """Write a copy as of one moment to a new file, beside running ingest; raises OSError, Unavailable."""
+        try:
+            copy_log(self._shared, self.home, target, self.bodies_before)
+        except duckdb.Error as error:
+            raise Unavailable(f"The log could not be copied to {target}: {error}") from error
 
     def close(self) -> None:
         """Close the file; its WAL is merged into it."""

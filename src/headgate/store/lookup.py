@@ -18,8 +18,9 @@ BATCH_CALLS = 256
 _TIMEOUT_S = 60.0
 _COLUMNS = """
     request_id::VARCHAR AS request_id, started_at, purpose, tags ->> '/cell' AS cell, tags ->> '/run' AS run, endpoint,
-    key_id, project, prompt_name, prompt_version, prompt_sha256, kb_name, kb_version, model, outcome, finish_reason,
-    latency_ms, ttft_ms, cost_usd, input_tokens, output_tokens, capture, session_id, request_bytes, response_bytes,
+    key_id, project, prompt_name, prompt_version, prompt_sha256, kb_name, kb_version, kb_chunks, model, outcome,
+    finish_reason, latency_ms, ttft_ms, cost_usd, input_tokens, output_tokens, capture, session_id, request_bytes,
+    response_bytes,
     request_encoding, response_encoding, response_content_type, spool_id, segment, "offset", length"""
 
 
@@ -40,6 +41,7 @@ class LoggedCall:
     prompt_sha256: str | None
     kb_name: str | None
     kb_version: int | None
+    kb_chunks: list[str] | None
     model: str | None
     outcome: str
     finish_reason: str | None

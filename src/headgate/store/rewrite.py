@@ -5,6 +5,7 @@ Most rows are copied beside running ingest; only the last ones, the small tables
 
 import os
 import shutil
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -20,9 +21,9 @@ from headgate.store.database import DATABASE_NAME, configuration, migrate
 from headgate.store.files import sync_directory
 from headgate.store.table import first_row
 
-_LONG_AGO = datetime(1970, 1, 1)  # noqa: DTZ001
+LONG_AGO = datetime(1970, 1, 1)  # noqa: DTZ001
 _CHUNK_ROWS = 100_000
-_STATE_TABLES = ("marks", "sealed_segments", "file_changes", "deletions", "rewrites", "expiries")
+_STATE_TABLES = ("marks", "sealed_segments", "file_changes", "deletions", "rewrites", "expiries", "tallies", "removals")
 
 
 def rewrite(shared: SharedConnection, home: Path, bodies_before: datetime | None) -> None:
@@ -32,6 +33,21 @@ def rewrite(shared: SharedConnection, home: Path, bodies_before: datetime | None
     _remove(fresh)
     if shutil.disk_usage(home).free < current.stat().st_size * 1.2:
         raise Unavailable(f"No room to rewrite {current} ({current.stat().st_size} bytes).", hint="Free disk space.")
+    try:
+        copy_log(shared, home, fresh, bodies_before, lambda: _swap(shared, fresh, current))
+    finally:
+        _remove(fresh)
+
+
+def copy_log(
+    shared: SharedConnection,
+    home: Path,
+    fresh: Path,
+    bodies_before: datetime | None,
+    and_then: Callable[[], None] = lambda: None,
+) -> None:
+    """Write the live rows and everything beside them to the new file ``fresh``, as of one moment; ``and_then`` still
+    belongs to that moment: nothing is stored until it returns."""
     seen = _last_deletion(shared)
     target = duckdb.connect(str(fresh), config=configuration(home, memory_limit_mb=256, threads=1, purpose="rewrite"))
     try:
@@ -43,10 +59,9 @@ def rewrite(shared: SharedConnection, home: Path, bodies_before: datetime | None
             _copy_the_rest(shared, target, seen)
             target.execute("CHECKPOINT")
             target.close()
-            _swap(shared, fresh, current)
+            and_then()
     finally:
         target.close()
-        _remove(fresh)
 
 
 def _last_deletion(shared: SharedConnection) -> int:
@@ -60,7 +75,7 @@ def _copy_rows(
     shared: SharedConnection, target: duckdb.DuckDBPyConnection, after: int, bodies_before: datetime | None
 ) -> int:
     """Copy rows with a seq above ``after`` in steps; returns the highest seq copied."""
-    select = ", ".join(_kept(column) for column in EXCHANGE_COLUMNS)
+    select = ", ".join(kept(column) for column in EXCHANGE_COLUMNS)
     while True:
         with shared.reading(30.0) as cursor:
             last = first_row(
@@ -72,13 +87,14 @@ def _copy_rows(
                 return after
             source = cursor.sql(
                 f"SELECT {select} FROM exchanges WHERE seq > $after AND seq <= $last ORDER BY seq",
-                params={"before": bodies_before or _LONG_AGO, "after": after, "last": last[0]},
+                params={"before": bodies_before or LONG_AGO, "after": after, "last": last[0]},
             )
             _load(target, "exchanges", source, EXCHANGE_COLUMNS)
         after = last[0]
 
 
-def _kept(column: Column) -> str:
+def kept(column: Column) -> str:
+    """A column as it is kept: content and capture of rows before the parameter ``$before`` have expired."""
     if column.is_content:
         return f"CASE WHEN started_at < $before THEN NULL ELSE {column.name} END AS {column.name}"
     if column.name == "capture":

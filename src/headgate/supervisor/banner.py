@@ -1,6 +1,7 @@
 """What `headgate serve` prints when it is ready: where to point clients, what it found, what to try next."""
 
 import json
+from importlib.util import find_spec
 from pathlib import Path
 
 from headgate.core.settings import Settings, secret_source, secret_warnings
@@ -53,10 +54,24 @@ class Banner:
         home = f" --home {self._home.name}" if self._demo else ""
         return [
             "  Try, in another terminal:",
+            *(self._try_a_model(header) if self._demo else ()),
             f"    curl {self._url}/v1/chat/completions{header} -H 'content-type: application/json' \\",
             f"""      -d '{{"model": "{model}", "messages": [{{"role": "user", "content": "What is a gateway?"}}]}}'""",
             f"    headgate log list{home}",
+            *(
+                [f"    headgate eval run support-answer{home} --open   a suite on 20 cases, and its report"]
+                * self._demo
+            ),
             "  Each request is printed below as it is stored. Ctrl-C stops, and loses nothing.",
+        ]
+
+    def _try_a_model(self, header: str) -> list[str]:
+        """How the demo's classic model is called, or what is missing for it."""
+        if find_spec("onnxruntime") is None:
+            return ['    (classic models need onnxruntime: pip install "headgate[models]")']
+        return [
+            f"    curl {self._url}/models/iris/invocations{header} -H 'content-type: application/json' \\",
+            "      -d '{\"inputs\": [[5.1, 3.5, 1.4, 0.2], [6.7, 3.0, 5.2, 2.3]]}'",
         ]
 
     def _example_model(self) -> str:

@@ -1,6 +1,11 @@
-"""Undoing the content encoding of the copy that is read; what is relayed stays as the upstream sent it."""
+"""Undoing the content encoding of the copy that is read; what is relayed stays as the upstream sent it.
+
+gzip and deflate are read by the standard library, br and zstd where brotli and zstandard are installed.
+"""
 
 import zlib
+
+from headgate.wire.codings import CodingError, Stream, stream_of
 
 _GZIP, _ZLIB, _RAW = 31, 15, -15
 _WINDOW = {"gzip": _GZIP, "x-gzip": _GZIP, "deflate": _ZLIB}
@@ -23,13 +28,18 @@ class BodyDecoder:
         self._held = b""  # a first byte, which alone does not tell zlib from raw deflate
         self._members = 0
         self._ended = False
+        self._other: Stream | None = None
         if len(codings) == 1 and codings[0] in _WINDOW:
             self._wbits = _WINDOW[codings[0]]
+        elif len(codings) == 1 and (other := stream_of(codings[0])) is not None:
+            self._other = other
         elif codings:
             self.note = f"content-encoding {', '.join(codings)[:100]} is not read"
 
     def feed(self, data: bytes) -> bytes:
         """The decoded bytes that ``data`` yields; the same object when there is nothing to decode."""
+        if self._other is not None:
+            return self._feed_other(self._other, data)
         if not self._wbits:
             return b"" if self.note else data
         out: list[bytes] = []
@@ -40,18 +50,33 @@ class BodyDecoder:
             self.note = f"the encoded body is damaged: {error}"[:200]
         return b"".join(out)
 
+    def _feed_other(self, stream: Stream, data: bytes) -> bytes:
+        if self.note is not None:
+            return b""
+        out: list[bytes] = []
+        try:
+            for piece in stream.pieces(data):
+                out.append(self._bounded(piece))
+                if self.note is not None:
+                    break
+        except CodingError as error:
+            self.note = f"the encoded body is damaged: {error}"[:200]
+        return b"".join(out)
+
+    def _bounded(self, piece: bytes) -> bytes:
+        if len(piece) > self._left:
+            self.note = f"the decoded body is longer than {self._limit} bytes; the rest was not read"
+            piece = piece[: self._left]
+        self._left -= len(piece)
+        return piece
+
     def _inflate(self, data: bytes, out: list[bytes]) -> bytes:
         """Decode up to the end of the current gzip member or zlib stream; returns what follows it."""
         if self._stream is None:
             data = self._begin(data)
             if self._stream is None:
                 return b""
-        piece = self._stream.decompress(data, self._left + 1)
-        if len(piece) > self._left:
-            self.note = f"the decoded body is longer than {self._limit} bytes; the rest was not read"
-            piece = piece[: self._left]
-        self._left -= len(piece)
-        out.append(piece)
+        out.append(self._bounded(self._stream.decompress(data, self._left + 1)))
         if not self._stream.eof:
             return b""
         rest = self._stream.unused_data

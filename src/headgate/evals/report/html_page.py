@@ -2,7 +2,7 @@
 
 import base64
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -94,7 +94,7 @@ class CaseSection:
 
 @dataclass(frozen=True, kw_only=True)
 class View:
-    """A report prepared for the templates; ``has_pages``: requests and runs are links."""
+    """A report prepared for the templates; ``has_pages``: requests and runs are links, and so are ``refs``."""
 
     report: Report
     metrics: tuple[MetricRow, ...]
@@ -104,6 +104,7 @@ class View:
     scatter: Scatter | None
     sections: tuple[CaseSection, ...]
     has_pages: bool
+    refs: Mapping[str, str]  # what was judged, to its page
 
 
 def html(report: Report) -> str:
@@ -122,7 +123,7 @@ class _Safe(str):
         return str(self)
 
 
-def view(report: Report, *, has_pages: bool = False) -> View:
+def view(report: Report, *, has_pages: bool = False, refs: Mapping[str, str] | None = None) -> View:
     """What the templates are given."""
     units = {metric.scorer: metric.unit for metric in report.metrics}
     main = next((one for one in report.metrics if one.scorer == report.main_scorer), None)
@@ -135,6 +136,7 @@ def view(report: Report, *, has_pages: bool = False) -> View:
         scatter=scatter(report.points, "" if main is None else main.unit),
         sections=tuple(_sections(report)),
         has_pages=has_pages,
+        refs=refs or {},
     )
 
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from headgate.evals.compare import Comparison, Interval, Moments, ScorerComparison
 
 MOST_SLICES = 60
+_NO_CASE_DIFFERS = "no case differs"
 _MOST_SLICE_POINTS = 12
 _SMALLEST_SLICE = 2
 _GRAVITY: tuple[Outcome, ...] = ("fail", "inconclusive", "pass")
@@ -96,13 +97,14 @@ def _difference(
     facts: ScorerFacts, found: "ScorerComparison | None", ours: Number, level: float | None
 ) -> Number | None:
     if found is not None:
+        is_same = _is_same(found.difference, found.se, found.n)
         return Number(
             value=found.difference,
-            **_ends(found.interval, level),
+            **_ends(None if is_same else found.interval, level),
             se=found.se,
             n=found.n,
             clusters=found.clusters,
-            method=found.method,
+            method=_NO_CASE_DIFFERS if is_same else found.method,
         )
     if facts.equal_at is None or ours.value is None:
         return None
@@ -117,6 +119,11 @@ def _difference(
         clusters=ours.clusters,
         method=f"{ours.method}, judged in pairs",
     )
+
+
+def _is_same(difference: float | None, se: float | None, n: int) -> bool:
+    """Whether no pair differs: the formulas then give an interval of no width, as if the truth were known."""
+    return n > 1 and difference == 0 and se == 0
 
 
 def _ends(interval: "Interval | None", level: float | None) -> dict[str, Any]:
@@ -180,6 +187,7 @@ def slices_of(comparison: "Comparison | None", candidate: Grouped) -> tuple[tupl
 
 def _slice(found: "ScorerComparison", tag: str, value: str, level: float, index: int, facts: ScorerFacts) -> Slice:
     part = found.slices[index]
+    is_same = _is_same(part.difference, part.se, part.n)
     return Slice(
         by=tag,
         value=value,
@@ -188,11 +196,11 @@ def _slice(found: "ScorerComparison", tag: str, value: str, level: float, index:
         unit=unit_of(facts),
         difference=Number(
             value=part.difference,
-            **_ends(part.interval, level),
+            **_ends(None if is_same else part.interval, level),
             se=part.se,
             n=part.n,
             clusters=part.clusters,
-            method="one case" if part.interval is None else part.interval.method,
+            method=_NO_CASE_DIFFERS if is_same else "one case" if part.interval is None else part.interval.method,
         ),
         p=part.p_loss,
         is_alarm=False,

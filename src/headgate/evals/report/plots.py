@@ -9,7 +9,8 @@ from headgate.evals.report.figures import figure, signed
 from headgate.evals.report.model import Number, Point, Unit
 
 _EDGE = 3.0  # per cent that stay free on either side
-_TICKS = 5
+_STEPS = 5
+_FEW_STEPS = 3  # side by side, words must fit a telephone's width
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,10 +74,10 @@ class Axis:
         high = number.value if number.high is None else number.high
         return Whisker(low=self.at(low), middle=self.at(number.value), high=self.at(high))
 
-    def ticks(self, unit: Unit, *, is_signed: bool = False) -> tuple[Tick, ...]:
+    def ticks(self, unit: Unit, *, is_signed: bool = False, steps: int = _STEPS) -> tuple[Tick, ...]:
         """A few round values."""
         show = signed if is_signed else figure
-        step = _round_step((self.high - self.low) / _TICKS)
+        step = _round_step((self.high - self.low) / steps)
         first = math.ceil(self.low / step - 1e-9)
         last = math.floor(self.high / step + 1e-9)
         values = [index * step for index in range(first, last + 1)]
@@ -107,8 +108,9 @@ def scatter(points: Sequence[Point], unit: Unit) -> Scatter | None:
     known = [point for point in points if _is_known(point.cost_usd.value) and _is_known(point.quality.value)]
     if not known:
         return None
-    x_axis = value_axis([point.cost_usd for point in known], least=0.0)
-    y_axis = value_axis([point.quality for point in known], flip=True)
+    # Slices are drawn as dots, so that their wide intervals must not squeeze the plot.
+    x_axis = value_axis([_drawn(point.cost_usd, point) for point in known], least=0.0)
+    y_axis = value_axis([_drawn(point.quality, point) for point in known], flip=True)
     marks = []
     for point in sorted(known, key=lambda one: (one.slice is None, one.side == "candidate")):
         x, y = x_axis.whisker(point.cost_usd), y_axis.whisker(point.quality)
@@ -121,10 +123,14 @@ def scatter(points: Sequence[Point], unit: Unit) -> Scatter | None:
             )
     return Scatter(
         marks=tuple(marks),
-        x_ticks=x_axis.ticks("usd"),
+        x_ticks=x_axis.ticks("usd", steps=_FEW_STEPS),
         y_ticks=y_axis.ticks(unit),
         left_out=len(points) - len(known),
     )
+
+
+def _drawn(number: Number, point: Point) -> Number:
+    return number if point.slice is None else Number(value=number.value)
 
 
 def _is_known(value: float | None) -> TypeGuard[float]:

@@ -41,6 +41,8 @@ class Call:
     purpose: Purpose
     endpoint: str  # one of PATHS
     body: bytes
+    kb: str | None = None  # `handbook@4`: read instead of what the prompt is pinned to
+    about: str | None = None  # of a scorer's ask: the cell whose answer it is about, for people who look at the request
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,8 +85,12 @@ class Gateway:
     async def send(self, call: Call) -> Answered:
         """Makes one call, once. Never raises for what an upstream or a network does; it is in the answer."""
         headers = {"x-headgate-purpose": call.purpose, "x-headgate-tag-cell": call.key}
+        if call.about is not None:
+            headers["x-headgate-tag-about"] = call.about
         if call.endpoint == "anthropic.messages":
             headers["anthropic-version"] = "2023-06-01"
+        if call.kb is not None:
+            headers["x-headgate-kb"] = call.kb
         request = self._http.build_request("POST", PATHS[call.endpoint], content=call.body, headers=headers)
         began_s = monotonic_s()
         try:
@@ -114,13 +120,13 @@ def prompt_call(
     messages: object = None,
     kb: str | None = None,
 ) -> Call:
-    """The call of a stored prompt with these variables; ``messages`` follow the prompt's own."""
+    """The call of a stored prompt with these variables; ``messages`` follow the prompt's own, ``kb`` (`handbook@4`) is
+    read instead of what it is pinned to.
+    """
     body: dict[str, Any] = {"prompt": {"id": name, "version": str(number), "variables": dict(variables)}}
     if messages:
         body["messages"] = messages
-    if kb is not None:
-        body["prompt"]["kb"] = kb
-    return Call(key=key, purpose=purpose, endpoint=endpoint, body=_encoded(body))
+    return Call(key=key, purpose=purpose, endpoint=endpoint, body=_encoded(body), kb=kb)
 
 
 def embedding_call(key: str, *, model: str, texts: object) -> Call:

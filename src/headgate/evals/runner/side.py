@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any
 
@@ -25,6 +25,7 @@ from headgate.pricing.reasons import group_of
 
 _TAIL_LIMIT = "1000"
 _LAST_COSTS_S = 5.0
+_STORED_S = 10.0
 _LOOK_S = 0.25
 _CHAT_ENDPOINTS = ("openai.chat", "anthropic.messages")
 _STOPPED: Mapping[StopReason, str] = {
@@ -104,8 +105,10 @@ class SideRun:
         answers = Purse(self.limits.usd, slots=self.limits.concurrency)
         judges = Purse(None, slots=self.limits.concurrency)
         try:
-            async with self._costs(answers, judges):
+            async with self._costs(work, answers, judges):
                 outputs = await self._answers(work, cells, answers)
+                if any(scorer.reads_chunks and scorer.needs_judge for scorer in scorers):
+                    outputs = await self._with_chunks(outputs)
                 judges.limit_usd = _least(
                     self.limits.judge_usd, None if self.limits.usd is None else self.limits.usd - answers.spent_usd
                 )
@@ -137,23 +140,37 @@ class SideRun:
         """Cell key to output, of all that are answered."""
         outputs = await self._found([cell.key for cell in cells])
         missing = list({cell.key: cell for cell in cells if cell.key not in outputs}.values())
-        if missing and work.stopped is None:
-            name, _, number = str(self.started["system"]).partition("@")
+        if not missing:
+            await work.perform("answers", [], purse, cached=len(outputs))
+        elif work.stopped is None:
+            name, number = str(self.started["prompt"]), int(self.started["prompt_version"])
             endpoint = await self._prepared(f"{name}@{number}", missing[0].row.variables, purse)
             calls = [
                 prompt_call(
                     cell.key,
                     "eval",
                     name=name,
-                    number=int(number),
+                    number=number,
                     endpoint=endpoint,
                     variables=cell.row.variables,
                     messages=cell.row.messages,
+                    kb=self.started.get("kb"),
                 )
                 for cell in missing
             ]
             await self._made(work, "answers", calls, purse, outputs)
         return outputs
+
+    async def _with_chunks(self, outputs: dict[str, Output]) -> dict[str, Output]:
+        """The same outputs as the log has them, with what they read: a judge is asked about that."""
+        found: dict[str, Output] = {}
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_STORED_S):
+                while missing := [key for key in outputs if key not in found]:
+                    found |= await asyncio.to_thread(outputs_in_log, self.client, missing, with_chunks=True)
+                    if len(found) < len(outputs):
+                        await asyncio.sleep(_LOOK_S)
+        return {**outputs, **found}
 
     # -- what scorers ask ----------------------------------------------------------------------------------------
 
@@ -165,22 +182,44 @@ class SideRun:
         outputs: Mapping[str, Output],
         purse: Purse,
     ) -> None:
+        asking = [
+            (cell, scorer, output, self.baseline.get((cell.item, cell.repeat)))
+            for cell in cells
+            if (output := outputs.get(cell.key)) is not None
+            for scorer in scorers
+            if not scorer.needs_baseline or (cell.item, cell.repeat) in self.baseline
+        ]
+        first = [scorer.asks(cell.row, output, baseline) for cell, scorer, output, baseline in asking]
+        known = await self._asked(
+            work, [(asked[0].key, ask) for asked, asks in zip(asking, first, strict=True) for ask in asks], purse
+        )
+        then = [
+            scorer.follow_ups(cell.row, output, [known.get(self._key(ask)) for ask in asks])
+            for (cell, scorer, output, _), asks in zip(asking, first, strict=True)
+        ]
+        await self._asked(
+            work, [(asked[0].key, ask) for asked, asks in zip(asking, then, strict=True) for ask in asks], purse
+        )
+
+    async def _asked(self, work: Work, asks: Iterable[tuple[str, Ask]], purse: Purse) -> dict[str, Output]:
+        """By key, the answers to what is asked about a cell: those of the log, and what was called for now."""
         wanted: dict[str, Ask] = {}
-        for cell in cells:
-            output = outputs.get(cell.key)
-            if output is None:
-                continue
-            baseline = self.baseline.get((cell.item, cell.repeat))
-            for scorer in scorers:
-                if scorer.needs_baseline and baseline is None:
-                    continue
-                for ask in scorer.asks(cell.row, output, baseline):
-                    wanted.setdefault(ask_key(ask, self._judge(ask).get("sha256")), ask)
+        about: dict[str, str] = {}
+        for cell_key, ask in asks:
+            key = self._key(ask)
+            wanted.setdefault(key, ask)
+            about.setdefault(key, cell_key)
         known = await self._found(list(wanted))
         missing = {key: ask for key, ask in wanted.items() if key not in known}
-        if missing and work.stopped is None:
-            calls = [call async for call in self._ask_calls(missing, purse)]
+        if known and not missing:
+            await work.perform("judges", [], purse, cached=len(known))
+        elif missing and work.stopped is None:
+            calls = [replace(call, about=about[call.key]) async for call in self._ask_calls(missing, purse)]
             await self._made(work, "judges", calls, purse, known)
+        return known
+
+    def _key(self, ask: Ask) -> str:
+        return ask_key(ask, self._judge(ask).get("sha256"))
 
     def _judge(self, ask: Ask) -> Mapping[str, Any]:
         if ask.kind == "embedding":
@@ -239,7 +278,7 @@ class SideRun:
                 return None
             return "an answer that cannot be read"
 
-        done = await work.perform(phase, calls, purse, is_readable=fault)
+        done = await work.perform(phase, calls, purse, cached=len(outputs), is_readable=fault)
         self._called += done.attempts
         self._request_ids += done.request_ids
         self._failures |= done.failures
@@ -266,10 +305,10 @@ class SideRun:
         raise AssertionError("the last endpoint either answers or raises")
 
     @contextlib.asynccontextmanager
-    async def _costs(self, answers: Purse, judges: Purse) -> AsyncIterator[None]:
+    async def _costs(self, work: Work, answers: Purse, judges: Purse) -> AsyncIterator[None]:
         """Tells the purses what the log says their calls cost, as long as it is entered and a little longer."""
         start = await asyncio.to_thread(self.client.tail)
-        tail = asyncio.create_task(self._follow(start["next"], answers, judges))
+        tail = asyncio.create_task(self._follow(start["next"], work, answers, judges))
         try:
             yield
             with contextlib.suppress(TimeoutError):
@@ -282,7 +321,7 @@ class SideRun:
             answers.forget()
             judges.forget()
 
-    async def _follow(self, after: int, answers: Purse, judges: Purse) -> None:
+    async def _follow(self, after: int, work: Work, answers: Purse, judges: Purse) -> None:
         filters = {"tag.run": self.run, "purpose": "all", "limit": _TAIL_LIMIT}
         while True:
             try:
@@ -294,6 +333,8 @@ class SideRun:
             for row in page["requests"]:
                 purse = answers if row.get("purpose") == "eval" else judges
                 purse.priced(str(row["request_id"]), cost_of(row))
+            if page["requests"]:
+                work.tell_again()
             await asyncio.sleep(_LOOK_S)
 
 
@@ -304,9 +345,9 @@ def cost_of(row: Mapping[str, Any]) -> Decimal | None:
     return None if group_of(row.get("cost_reason")) == "unpriced" else Decimal(0)
 
 
-def outputs_in_log(client: Client, keys: Sequence[str]) -> dict[str, Output]:
+def outputs_in_log(client: Client, keys: Sequence[str], *, with_chunks: bool = False) -> dict[str, Output]:
     """Blocking: the outputs of those cells and asks that the log has an answer to."""
-    found = client.find_answers(list(dict.fromkeys(keys)))
+    found = client.find_answers(list(dict.fromkeys(keys)), with_chunks=with_chunks)
     return {key: msgspec.convert(answer["output"], Output, strict=False) for key, answer in found.items()}
 
 

@@ -41,6 +41,7 @@ class Progress:
     slots: int
     spent_usd: Decimal
     unpriced: int
+    cached: int = 0  # answers that the log had already; not among `total`
     note: str = ""  # why it waits, or tries again
 
 
@@ -86,6 +87,7 @@ class Work:
         self._first_wait_s = first_wait_s
         self._random = random.Random(seed)
         self._failures_in_a_row = 0
+        self._phases: dict[str, _Phase] = {}
 
     def stop(self, reason: StopReason, why: str) -> None:
         """No call starts from now on; the first reason counts."""
@@ -99,17 +101,27 @@ class Work:
         calls: Iterable[Call],
         purse: Purse,
         *,
+        cached: int = 0,
         is_readable: Callable[[Call, Answered], str | None] = lambda *_: None,
         on_answer: Callable[[Call, Answered], None] = lambda *_: None,
     ) -> Outcome:
         """Makes the calls. ``is_readable`` says what is wrong with a whole answer, if anything: it is asked again.
 
-        Cancelling it ends the calls under way; what was answered stays answered.
+        ``cached`` answers were there already: they are told of, nothing else. Cancelling it ends the calls under way;
+        what was answered stays answered.
         """
         wanted = list(calls)
         phase_work = _Phase(
-            work=self, name=phase, total=len(wanted), purse=purse, is_readable=is_readable, on_answer=on_answer
+            work=self,
+            name=phase,
+            total=len(wanted),
+            cached=cached,
+            purse=purse,
+            is_readable=is_readable,
+            on_answer=on_answer,
         )
+        self._phases[phase] = phase_work
+        phase_work.tell()
         if wanted and self.stopped is None:
             await self._run(phase_work, wanted)
         return phase_work.outcome
@@ -172,6 +184,11 @@ class Work:
         """Tells whoever watches."""
         self._tell(progress)
 
+    def tell_again(self) -> None:
+        """Tells of every phase as it is now: prices come to be known after the answers."""
+        for phase in self._phases.values():
+            phase.tell()
+
 
 @dataclass(kw_only=True)
 class _Phase:
@@ -180,6 +197,7 @@ class _Phase:
     work: Work
     name: str
     total: int
+    cached: int
     purse: Purse
     is_readable: Callable[[Call, Answered], str | None]
     on_answer: Callable[[Call, Answered], None]
@@ -199,7 +217,7 @@ class _Phase:
             else:
                 self.outcome.failures[call.key] = Failure(key=call.key, fault=answered.fault, attempts=attempts)
             self.work.judged(answered, is_final=True)
-            self._tell()
+            self.tell()
 
     async def _tried(self, call: Call) -> tuple[Answered | None, int]:
         """The answer after as many tries as it is worth; None when there may be no more tries."""
@@ -215,7 +233,7 @@ class _Phase:
             if answered.ending not in ("limited", "again", "unreadable") or attempt == MAX_ATTEMPTS:
                 return answered, attempt
             wait_s = pause_s or self.work.wait_before(attempt)
-            self._tell(f"again in {wait_s:.1f} s: {answered.fault}")
+            self.tell(f"again in {wait_s:.1f} s: {answered.fault}")
             if not await self.work.wait(wait_s):
                 return answered, attempt
         return answered, MAX_ATTEMPTS
@@ -259,7 +277,8 @@ class _Phase:
             self.work.pace.answered()
         return answered.retry_after_s
 
-    def _tell(self, note: str = "") -> None:
+    def tell(self, note: str = "") -> None:
+        """Tells how far this phase is."""
         self.work.tell(
             Progress(
                 phase=self.name,
@@ -270,6 +289,7 @@ class _Phase:
                 slots=int(self.work.pace.slots),
                 spent_usd=self.purse.spent_usd,
                 unpriced=self.purse.unpriced,
+                cached=self.cached,
                 note=note,
             )
         )

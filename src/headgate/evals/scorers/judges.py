@@ -6,7 +6,7 @@ process can make it again and compare. A verdict that cannot be read is unscored
 
 import json
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -58,8 +58,17 @@ def too_long(*outputs: Output | None) -> str | None:
     return f"an answer of {longest:,} characters is too long to be judged" if longest > MAX_TEXT_CHARS else None
 
 
-def verdict_of(answer: Output | None, words: Sequence[str]) -> tuple[str | None, str]:
-    """The verdict of a judge's answer (None: there is none that counts) and its reason, or why there is none."""
+def sources_of(row: Row, output: Output, *, first: Literal["row", "read"]) -> list[str]:
+    """The texts that an answer rests on: the row's context, or what the answer read; ``first`` says which goes first
+    where both are there.
+    """
+    read = [chunk.text for chunk in output.chunks if chunk.text is not None]
+    given = [str(source) for source in row.context]
+    return [text[:MAX_TEXT_CHARS] for text in ((given or read) if first == "row" else (read or given))]
+
+
+def said_object(answer: Output | None) -> tuple[dict[str, Any] | None, str]:
+    """The JSON object that a judge answered with, or why there is none that counts."""
     if answer is None:
         return None, "the judge did not answer"
     if answer.finish_reason not in _WHOLE:
@@ -68,7 +77,15 @@ def verdict_of(answer: Output | None, words: Sequence[str]) -> tuple[str | None,
         found = json_of(answer.text.strip(), allow_fence=True, allow_repeats=False)
     except Unreadable as error:
         return None, f"the verdict cannot be read: {error}"
-    if not isinstance(found, dict) or set(found) - {"reason", "verdict"}:
+    return (found, "") if isinstance(found, dict) else (None, "the judge's answer is no JSON object")
+
+
+def verdict_of(answer: Output | None, words: Sequence[str]) -> tuple[str | None, str]:
+    """The verdict of a judge's answer (None: there is none that counts) and its reason, or why there is none."""
+    found, why = said_object(answer)
+    if found is None:
+        return None, why
+    if set(found) - {"reason", "verdict"}:
         return None, "the verdict is not {reason, verdict}"
     verdict, reason = found.get("verdict"), found.get("reason", "")
     if verdict not in words:
@@ -82,19 +99,19 @@ class _Judge(BaseScorer):
     def _variables(self, row: Row, output: Output) -> dict[str, Any]:
         raise NotImplementedError
 
-    def _lacks(self, row: Row) -> str | None:
-        """What the row does not have and the judge needs."""
+    def _lacks(self, row: Row, output: Output) -> str | None:
+        """What is not there and the judge needs."""
         return None
 
     def asks(self, row: Row, output: Output, baseline: Output | None) -> tuple[Ask, ...]:
         """One call: the judge's prompt with what is to be judged; none for what cannot be judged."""
-        if self._lacks(row) or too_long(output):
+        if self._lacks(row, output) or too_long(output):
             return ()
         return (Ask(kind="judge", judge=self.spec.judge, variables=self._variables(row, output)),)
 
     def score(self, row: Row, output: Output, baseline: Output | None, answers: Sequence[Output | None]) -> Score:
         """1 for pass, 0 for fail."""
-        if lacks := self._lacks(row) or too_long(output):
+        if lacks := self._lacks(row, output) or too_long(output):
             return unscored(lacks)
         verdict, reason = verdict_of(answers[0] if answers else None, tuple(_PASS_FAIL))
         return unscored(reason) if verdict is None else scored(_PASS_FAIL[verdict], reason, verdict=verdict)
@@ -131,7 +148,7 @@ class Reference(_Judge):
         super().__init__(spec)
         self._params = params_of(spec, QuestionParams)
 
-    def _lacks(self, row: Row) -> str | None:
+    def _lacks(self, row: Row, output: Output) -> str | None:
         return "the row has no expected answer" if row.expected is None else None
 
     def _variables(self, row: Row, output: Output) -> dict[str, Any]:
@@ -145,23 +162,24 @@ class Reference(_Judge):
 
 
 class Faithfulness(_Judge):
-    """A judge says whether every claim of the answer is supported by the row's context."""
+    """A judge says whether every claim of the answer is supported by the row's context, else by what it read."""
 
-    version = 2
+    version = 3
+    reads_chunks = True
     params_type = QuestionParams
 
     def __init__(self, spec: ScorerSpec) -> None:
         super().__init__(spec)
         self._params = params_of(spec, QuestionParams)
 
-    def _lacks(self, row: Row) -> str | None:
-        return None if row.context else "the row has no context"
+    def _lacks(self, row: Row, output: Output) -> str | None:
+        return None if sources_of(row, output, first="row") else "the row has no context and the answer read nothing"
 
     def _variables(self, row: Row, output: Output) -> dict[str, Any]:
         return {
             "question": question_of(row, self._params.question),
             "answer": judged_text(output),
-            "sources": [str(source)[:MAX_TEXT_CHARS] for source in row.context],
+            "sources": sources_of(row, output, first="row"),
         }
 
 

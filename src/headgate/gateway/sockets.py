@@ -1,0 +1,29 @@
+"""What can be had of a connection only from its socket."""
+
+import asyncio
+import socket
+import struct
+
+_TCP_INFO = getattr(socket, "TCP_INFO", None)  # Linux has it
+_CLOSED_STATES = frozenset((7, 8, 9, 11))
+"""CLOSE, CLOSE_WAIT, LAST_ACK, CLOSING (include/net/tcp_states.h): the peer has sent its end, or a reset."""
+
+_RESET = struct.pack("ii", 1, 0)
+
+
+def reset_on_close(transport: asyncio.BaseTransport) -> None:
+    """Have the peer see a reset, at once, when ``transport`` closes."""
+    connection = transport.get_extra_info("socket")
+    if connection is not None:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+
+
+def peer_has_closed(transport: asyncio.Transport) -> bool:
+    """Whether the peer has closed its side, though bytes before that end may not have been read yet."""
+    connection = transport.get_extra_info("socket")
+    if _TCP_INFO is None or connection is None or connection.family not in (socket.AF_INET, socket.AF_INET6):
+        return False
+    try:
+        return connection.getsockopt(socket.IPPROTO_TCP, _TCP_INFO, 1)[0] in _CLOSED_STATES
+    except OSError:
+        return True
