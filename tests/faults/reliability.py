@@ -15,10 +15,11 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain, cycle, islice
 from pathlib import Path
+from statistics import quantiles
 
 from faults.table import HEAD, Line, seconds
 from faults.worker_phases import overload, power_cuts
@@ -202,25 +203,78 @@ def _fill(path: Path) -> None:
             pass
 
 
-def control_stopped(directory: Path, seconds: int, seed: int) -> Line:
-    """The control process is stopped (SIGSTOP) under load; recovery is until everything is stored."""
+@dataclass(frozen=True, kw_only=True)
+class ControlStop:
+    """What clients and the worker felt of a stopped control process, and how fast it caught up afterwards."""
+
+    line: Line
+    stopped_s: float
+    before_s: Sequence[float]  # what each call took, of those answered before it was stopped
+    meanwhile_s: Sequence[float]  # and of those answered while it was
+    grown_mb: float  # of the worker's resident memory
+    live_rate: float  # rows a second that arrived while it was stopped
+    catch_up_rate: float  # rows a second that were stored once it went on, with the load going on
+
+    @property
+    def catch_up(self) -> float:
+        """How many times faster than rows arrive they are stored."""
+        return self.catch_up_rate / self.live_rate
+
+    def __str__(self) -> str:
+        p50_ms, p99_ms = (
+            f"{_percentile_ms(self.before_s, rank):.0f} to {_percentile_ms(self.meanwhile_s, rank):.0f} ms"
+            for rank in (50, 99)
+        )
+        return (
+            f"{self.stopped_s:.0f} s; worker grew by {self.grown_mb:.1f} MB; latency from before to meanwhile: "
+            f"p50 {p50_ms}, p99 {p99_ms}; {self.catch_up_rate:,.0f} rows/s stored afterwards, "
+            f"{self.catch_up:.1f} times the {self.live_rate:,.0f} that arrived"
+        )
+
+
+def _percentile_ms(values_s: Sequence[float], rank: int) -> float:
+    return quantiles(values_s, n=100)[rank - 1] * 1000
+
+
+def stopped_control(directory: Path, seconds: float) -> ControlStop:
+    """Stop the control process (SIGSTOP) for so long under a load that goes on until the log has caught up."""
     with ExitStack() as stack:
         on = bench(stack, directory)
-        on.load.await_more(20)
+        on.load.await_more(100)  # the first calls of a new worker open connections and files
         (control,) = on.server.pids("control")
         (worker,) = on.server.pids("worker")
-        before = _resident_bytes(worker)
+        began_s = time.monotonic()
+        time.sleep(min(max(seconds / 4, 3), 15))
+        resident, stored = _resident_bytes(worker), _stored(on.server)
+        stopped_at_s = time.monotonic()
         os.kill(control, signal.SIGSTOP)
         try:
             time.sleep(seconds)
         finally:
             os.kill(control, signal.SIGCONT)
-        grown_mb = (_resident_bytes(worker) - before) / 1e6
-        on.load.stop()
-        wanted, began_s = len(on.load.acknowledged), time.monotonic()
-        _await_stored(on.server, wanted, within_s=120)
-        found = on.line("control process stopped", 1, [time.monotonic() - began_s])
-        return found.with_note(f"{seconds} s; worker grew by {grown_mb:.1f} MB")
+        went_on_at_s, wanted = time.monotonic(), len(on.load.acknowledged)
+        grown_mb = (_resident_bytes(worker) - resident) / 1e6
+        while _stored(on.server) < wanted:
+            assert time.monotonic() < went_on_at_s + seconds + 60, f"{wanted} rows are not stored"
+            time.sleep(0.2)  # each look is a query of the log, which is busy
+        recovery_s = time.monotonic() - went_on_at_s
+        line = on.line("control process stopped", 1, [recovery_s])
+        meanwhile_s = on.load.took_between(stopped_at_s, went_on_at_s)
+        found = ControlStop(
+            line=line,
+            stopped_s=went_on_at_s - stopped_at_s,
+            before_s=on.load.took_between(began_s, stopped_at_s),
+            meanwhile_s=meanwhile_s,
+            grown_mb=grown_mb,
+            live_rate=len(meanwhile_s) / (went_on_at_s - stopped_at_s),
+            catch_up_rate=(wanted - stored) / recovery_s,
+        )
+        return replace(found, line=line.with_note(str(found)))
+
+
+def control_stopped(directory: Path, seconds: int, seed: int) -> Line:
+    """The control process is stopped (SIGSTOP) under load; recovery is until what was acknowledged then is stored."""
+    return stopped_control(directory, seconds).line
 
 
 def _resident_bytes(pid: int) -> int:
