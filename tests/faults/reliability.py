@@ -9,17 +9,19 @@ import os
 import random
 import resource
 import signal
+import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack, closing
-from dataclasses import dataclass
+from contextlib import ExitStack, closing, suppress
+from dataclasses import dataclass, replace
 from functools import partial
-from itertools import cycle, islice
+from itertools import chain, cycle, islice
 from pathlib import Path
+from statistics import quantiles
 
-from faults.table import HEAD, Line
+from faults.table import HEAD, Line, seconds
 from faults.worker_phases import overload, power_cuts
 from support.fault_proxy import FaultProxy
 from support.judge import Judgement, judge
@@ -76,13 +78,15 @@ def kills(directory: Path, count: int, seed: int) -> Line:
     moment = random.Random(seed)
     with ExitStack() as stack:
         on = bench(stack, directory, arguments=["--workers", "2"])
-        recovery_s: list[float] = []
+        recovery_s: dict[str, list[float]] = {victim: [] for victim in VICTIMS}
         for number, victim in enumerate(islice(cycle(VICTIMS), count)):
             on.load.await_more(5, within_s=60)
             time.sleep(moment.uniform(0, 0.1))
-            recovery_s.append(_kill_and_recover(on, victim, moment, delete_wal=number == 3))
+            recovery_s[victim].append(_kill_and_recover(on, victim, moment, delete_wal=number == 3))
         on.load.await_more(20)
-        return on.line("kill -9 of worker, control, tree", count, recovery_s)
+        line = on.line("kill -9 of worker, control, tree", count, [*chain(*recovery_s.values())])
+        note = ", ".join(f"{victim} {seconds(values)}" for victim, values in recovery_s.items() if values)
+        return line.with_note(note)
 
 
 def _kill_and_recover(on: Bench, victim: str, moment: random.Random, *, delete_wal: bool) -> float:
@@ -166,33 +170,125 @@ def _limit_files(server: RunningServer, most_bytes: int) -> None:
         resource.prlimit(pid, resource.RLIMIT_FSIZE, (most_bytes, resource.RLIM_INFINITY))
 
 
-def control_stopped(directory: Path, seconds: int, seed: int) -> Line:
-    """The control process is stopped (SIGSTOP) under load; recovery is until everything is stored."""
+def filesystem_full(directory: Path, count: int, seed: int) -> Line:
+    """The filesystem under spool and log is full; needs the right to mount one. Recovery is until all is stored."""
+    fault = "filesystem of spool and log full"
+    home = directory / "home"
+    home.mkdir(parents=True)
+    mount = ["mount", "-t", "tmpfs", "-o", "size=200m,mode=0700", "none", str(home)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode != 0:
+        return Line.not_run(fault, "not run: no right to mount a filesystem")
+    with ExitStack() as stack:
+        stack.callback(subprocess.run, ["umount", "--lazy", str(home)], check=True)
+        on = bench(stack, directory)
+        recovery_s: list[float] = []
+        held_back = 0
+        for _ in range(count):
+            on.load.await_more(10)
+            _fill(home / "filler")
+            on.load.await_more(100, within_s=60)
+            held_back = max(held_back, len(on.load.acknowledged) - _stored(on.server))
+            (home / "filler").unlink()
+            wanted, began_s = len(on.load.acknowledged), time.monotonic()
+            _await_stored(on.server, wanted, within_s=60)
+            recovery_s.append(time.monotonic() - began_s)
+        on.load.stop()
+        found = on.line(fault, count, recovery_s, dropped=_dropped(on.server))
+        return found.with_note(f"{found.note} up to {held_back} records waited in the spool".strip())
+
+
+def _fill(path: Path) -> None:
+    with path.open("wb", buffering=0) as file, suppress(OSError):
+        while file.write(bytes(1 << 16)):
+            pass
+
+
+@dataclass(frozen=True, kw_only=True)
+class ControlStop:
+    """What clients and the worker felt of a stopped control process, and how fast it caught up afterwards."""
+
+    line: Line
+    stopped_s: float
+    before_s: Sequence[float]  # what each call took, of those answered before it was stopped
+    meanwhile_s: Sequence[float]  # and of those answered while it was
+    grown_mb: float  # of the worker's resident memory
+    live_rate: float  # rows a second that arrived while it was stopped
+    catch_up_rate: float  # rows a second that were stored once it went on, with the load going on
+
+    @property
+    def catch_up(self) -> float:
+        """How many times faster than rows arrive they are stored."""
+        return self.catch_up_rate / self.live_rate
+
+    def __str__(self) -> str:
+        p50_ms, p99_ms = (
+            f"{_percentile_ms(self.before_s, rank):.0f} to {_percentile_ms(self.meanwhile_s, rank):.0f} ms"
+            for rank in (50, 99)
+        )
+        return (
+            f"{self.stopped_s:.0f} s; worker grew by {self.grown_mb:.1f} MB; latency from before to meanwhile: "
+            f"p50 {p50_ms}, p99 {p99_ms}; {self.catch_up_rate:,.0f} rows/s stored afterwards, "
+            f"{self.catch_up:.1f} times the {self.live_rate:,.0f} that arrived"
+        )
+
+
+def _percentile_ms(values_s: Sequence[float], rank: int) -> float:
+    return quantiles(values_s, n=100)[rank - 1] * 1000
+
+
+def stopped_control(directory: Path, seconds: float) -> ControlStop:
+    """Stop the control process (SIGSTOP) for so long under a load that goes on until the log has caught up."""
     with ExitStack() as stack:
         on = bench(stack, directory)
-        on.load.await_more(20)
+        on.load.await_more(100)  # the first calls of a new worker open connections and files
         (control,) = on.server.pids("control")
         (worker,) = on.server.pids("worker")
-        before = _resident_bytes(worker)
+        began_s = time.monotonic()
+        time.sleep(min(max(seconds / 4, 3), 15))
+        resident, stored = _resident_bytes(worker), _stored(on.server)
+        stopped_at_s = time.monotonic()
         os.kill(control, signal.SIGSTOP)
         try:
             time.sleep(seconds)
         finally:
             os.kill(control, signal.SIGCONT)
-        grown_mb = (_resident_bytes(worker) - before) / 1e6
-        on.load.stop()
-        wanted, began_s = len(on.load.acknowledged), time.monotonic()
-        eventually(lambda: _stored(on.server) >= wanted, within_s=120, what="everything is stored")
-        found = on.line("control process stopped", 1, [time.monotonic() - began_s])
-        return found.with_note(f"{seconds} s; worker grew by {grown_mb:.1f} MB")
+        went_on_at_s, wanted = time.monotonic(), len(on.load.acknowledged)
+        grown_mb = (_resident_bytes(worker) - resident) / 1e6
+        while _stored(on.server) < wanted:
+            assert time.monotonic() < went_on_at_s + seconds + 60, f"{wanted} rows are not stored"
+            time.sleep(0.2)  # each look is a query of the log, which is busy
+        recovery_s = time.monotonic() - went_on_at_s
+        line = on.line("control process stopped", 1, [recovery_s])
+        meanwhile_s = on.load.took_between(stopped_at_s, went_on_at_s)
+        found = ControlStop(
+            line=line,
+            stopped_s=went_on_at_s - stopped_at_s,
+            before_s=on.load.took_between(began_s, stopped_at_s),
+            meanwhile_s=meanwhile_s,
+            grown_mb=grown_mb,
+            live_rate=len(meanwhile_s) / (went_on_at_s - stopped_at_s),
+            catch_up_rate=(wanted - stored) / recovery_s,
+        )
+        return replace(found, line=line.with_note(str(found)))
+
+
+def control_stopped(directory: Path, seconds: int, seed: int) -> Line:
+    """The control process is stopped (SIGSTOP) under load; recovery is until what was acknowledged then is stored."""
+    return stopped_control(directory, seconds).line
 
 
 def _resident_bytes(pid: int) -> int:
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * resource.getpagesize()
 
 
+def _await_stored(server: RunningServer, count: int, *, within_s: float) -> None:
+    eventually(lambda: _stored(server) >= count, within_s=within_s, what=f"{count} rows")
+
+
 def _stored(server: RunningServer) -> int:
-    return int(server.api("/api/requests", {"limit": 1})["total"]["requests"])
+    """How many rows the log has; 0 while it does not answer."""
+    status, page = server.ask("/api/requests", {"limit": 1})
+    return int(page["total"]["requests"]) if status == 200 else 0
 
 
 Phase = Callable[[Path, int, int], Line]
@@ -202,9 +298,15 @@ PHASES: dict[str, tuple[Phase, float]] = {
     "upstream": (partial(network, sides=("upstream",)), 1.0),
     "client": (partial(network, sides=("client",)), 1.0),
     "disk": (disk_full, 0.025),
+    "filesystem": (filesystem_full, 0.015),
     "control": (control_stopped, 0.15),
     "power": (power_cuts, 0.1),
     "overload": (overload, 0.05),
+}
+# Only when named, to see what they cost: these settings promise less than nothing lost.
+LOSING: dict[str, tuple[Phase, float]] = {
+    "power-interval": (partial(power_cuts, durability="interval"), 0.1),
+    "power-page": (partial(power_cuts, durability="page"), 0.1),
 }
 
 
@@ -213,13 +315,13 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="make reliability")
     parser.add_argument("--kills", type=int, default=200, help="the other faults are in proportion (default 200)")
     parser.add_argument("--seed", type=int, default=None, help="for the same moments again")
-    parser.add_argument("--only", choices=sorted(PHASES), action="append", help="these phases only")
+    parser.add_argument("--only", choices=[*PHASES, *LOSING], action="append", help="these phases only")
     options = parser.parse_args(arguments)
     seed = random.randrange(1 << 32) if options.seed is None else options.seed
     print(f"seed {seed}\n\n{HEAD}", flush=True)
     is_sound = True
-    for name, (phase, share) in PHASES.items():
-        if options.only is None or name in options.only:
+    for name, (phase, share) in {**PHASES, **LOSING}.items():
+        if name in (options.only or PHASES):
             with tempfile.TemporaryDirectory(prefix="headgate-faults-") as directory:
                 line = phase(Path(directory), max(1, round(options.kills * share)), seed)
             is_sound = is_sound and line.is_sound

@@ -1,6 +1,7 @@
 """The fault harness in its short form; `make reliability` runs it with many faults and prints the table."""
 
 from pathlib import Path
+from statistics import median
 
 import pytest
 
@@ -10,8 +11,8 @@ from faults.worker_phases import overloaded, power_cut, power_cuts
 
 
 def test_answers_broken_and_stalled_on_either_side_lose_no_record_and_are_never_taken_for_whole(tmp_path: Path) -> None:
-    line = reliability.network(tmp_path, 8, 1)
-    assert line.is_sound and line.injected >= 16, line
+    line = reliability.network(tmp_path, 5, 1)
+    assert line.is_sound and line.injected >= 10, line
 
 
 def test_in_group_durability_a_power_cut_loses_nothing_that_was_acknowledged(tmp_path: Path) -> None:
@@ -27,7 +28,7 @@ def test_the_simulated_power_cut_takes_what_no_sync_has_put_on_the_disk(tmp_path
 def test_three_times_the_load_is_refused_beyond_the_limit_and_every_answer_and_refusal_is_recorded(
     tmp_path: Path,
 ) -> None:
-    found = overloaded(tmp_path, 0.6)
+    found = overloaded(tmp_path, 0.4)
     assert found.most_at_upstream == 8
     assert found.refused and {got.status for got in found.refused} == {503}
     assert {got.error["code"] for got in found.refused} == {"overloaded"}
@@ -50,9 +51,11 @@ def test_two_hundred_kills_lose_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "count"), [("upstream", 100), ("client", 100), ("disk", 3), ("control", 20)])
+@pytest.mark.parametrize(("name", "count"), [("upstream", 100), ("client", 100), ("disk", 3), ("filesystem", 2)])
 def test_the_other_faults_lose_nothing(tmp_path: Path, name: str, count: int) -> None:
     line = reliability.PHASES[name][0](tmp_path, count, 1)
+    if not line.injected:
+        pytest.skip(line.note)
     assert line.is_sound, line
 
 
@@ -66,3 +69,15 @@ def test_goodput_does_not_collapse_at_three_times_the_load(tmp_path: Path) -> No
     found = overloaded(tmp_path, 10)
     print(f"goodput {found.goodput:.0%} of that at capacity")
     assert found.goodput >= 0.8
+
+
+@pytest.mark.slow
+def test_a_control_process_that_stands_still_for_two_minutes_is_not_felt_and_catches_up(tmp_path: Path) -> None:
+    found = reliability.stopped_control(tmp_path, 120)
+    print(found.line)
+    assert found.line.is_sound, found.line
+    # Twice and a half: the machine's other work comes and goes; a worker that waited for storing would take seconds.
+    assert median(found.meanwhile_s) <= 2.5 * median(found.before_s)
+    assert max(found.meanwhile_s) <= 10
+    assert found.grown_mb <= 32
+    assert found.catch_up >= 5

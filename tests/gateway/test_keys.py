@@ -1,6 +1,9 @@
 """Who may call, and how the refusal is worded, in the caller's dialect."""
 
 import hashlib
+import socket
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -116,6 +119,50 @@ def test_a_damaged_snapshot_leaves_the_last_good_one_in_force(closed: Callable[[
         assert asked(worker, {"Authorization": f"Bearer {GOOD}"}).status == 200
         assert asked(worker, {}).status == 401
     worker.stop()
+
+
+def test_a_worker_starts_from_the_last_snapshot_with_no_control_process_and_refuses_unknown_keys(
+    closed: Callable[[], WorkerProcess], upstream: ScriptedUpstream
+) -> None:
+    worker = closed()  # nothing but a worker ever runs in this home
+    worker.process.kill()
+    worker.process.wait()
+    beat = worker.home.run / "control.beat"
+    assert not beat.exists()
+    current = worker.home.path / "snapshot" / "current"
+    # The newest one, which would let everybody in, is damaged: the one before it decides.
+    worker.publish(settings_for(Upstream(name="main", kind="openai", base_url=upstream.base_url)))
+    current.write_bytes(current.read_bytes()[:-1])
+    worker.restart()
+    for _ in range(3):
+        assert asked(worker, {"Authorization": f"Bearer {GOOD}"}).status == 200
+        for refused in ({}, {"x-headgate-key": "hg_never_seen_before"}, {"x-headgate-key": REVOKED}):
+            assert asked(worker, refused).status == 401
+    worker.recorded(12)
+    worker.stop()
+
+
+def test_a_worker_with_two_damaged_snapshots_does_not_start_and_says_why_in_one_line(
+    tmp_path: Path, closed: Callable[[], WorkerProcess]
+) -> None:
+    worker = closed()
+    worker.stop()
+    for name in ("current", "previous"):
+        (worker.home.path / "snapshot" / name).write_bytes(b"HGSNAP rubbish")
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        ended = subprocess.run(
+            [
+                *(sys.executable, "-m", "headgate.gateway.main", "--home", str(worker.home.path)),
+                *("--number", "0", "--fd", str(listener.fileno())),
+            ],
+            pass_fds=(listener.fileno(),),
+            capture_output=True,
+            text=True,
+            timeout=30,
+        )
+    assert (ended.returncode, ended.stdout) == (2, "")
+    [line] = ended.stderr.splitlines()
+    assert line.startswith("worker 0: ") and "snapshot" in line
 
 
 def test_browser_pages_of_listed_origins_may_call_and_others_not(

@@ -4,7 +4,8 @@ import json
 import resource
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from functools import partial
 
 from headgate.core.settings import Log, Server, Settings, Upstream
@@ -33,6 +34,17 @@ def settings(upstream: ScriptedUpstream, *, server: Server | None = None, log: L
 def ask(connection: socket.socket, data: bytes = SMALL) -> Got:
     connection.sendall(data)
     return read_answer(connection)
+
+
+@contextmanager
+def inherited(limit: int, soft: int) -> Iterator[None]:
+    """A limit for what is started meanwhile."""
+    before = resource.getrlimit(limit)
+    resource.setrlimit(limit, (soft, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(limit, before)
 
 
 def has_seen(upstream: ScriptedUpstream, calls: int) -> bool:
@@ -136,12 +148,8 @@ def test_a_worker_that_starts_on_a_full_disk_keeps_the_policy(
     start_worker: StartWorker, upstream: ScriptedUpstream
 ) -> None:
     upstream.script(OK)
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, hard))  # inherited; no segment can be prepared
-    try:
+    with inherited(resource.RLIMIT_FSIZE, 1 << 20):  # no segment can be prepared
         worker = start_worker(settings(upstream, log=Log(on_disk_full="serve")))
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     with worker.connect() as connection:
         assert [ask(connection).status for _ in range(3)] == [200] * 3
         worker.publish(settings(upstream, log=Log(on_disk_full="refuse")))
@@ -153,3 +161,14 @@ def test_a_worker_that_starts_on_a_full_disk_keeps_the_policy(
     counted = counters(worker)
     assert (counted["recorded"], counted["dropped"], counted["refused_disk_full"]) == (1, 3, 4)
     once(lambda: sum(gap.dropped for gap in gaps(worker)) == 3, within_s=5, what="a gap record")
+
+
+def test_a_shells_limit_of_open_files_does_not_decide_how_many_are_served(
+    start_worker: StartWorker, upstream: ScriptedUpstream
+) -> None:
+    upstream.script(OK)
+    with inherited(resource.RLIMIT_NOFILE, 128):
+        worker = start_worker(settings(upstream))
+    with ExitStack() as stack:
+        connections = [stack.enter_context(worker.connect()) for _ in range(200)]
+        assert {ask(connection).status for connection in connections} == {200}

@@ -227,6 +227,16 @@ def test_the_age_of_what_no_sync_covers_is_known(tmp_path: Path) -> None:
     assert before == 0.0 < held_up <= after
 
 
+def test_each_loss_is_told_once_it_is_counted(tmp_path: Path) -> None:
+    writer = SpoolWriter(tmp_path, worker=0)
+    told: list[tuple[int, int]] = []
+    writer.on_loss = lambda: told.append((writer.counters.dropped_starts, writer.counters.dropped))
+    writer.close()  # nothing has room any more
+    assert not writer.append_start(StartRecord(request_id="r", started_at_us=1, sequence=1))
+    assert not writer.append_final(final("r"), b"", b"", [])
+    assert told == [(1, 0), (1, 1)]
+
+
 def test_close_calls_back_those_who_still_wait(tmp_path: Path) -> None:
     async def scenario() -> None:
         writer = SpoolWriter(tmp_path, worker=0, durability="group")

@@ -69,7 +69,8 @@ class Load:
     sent: list[str] = field(default_factory=list)
     acknowledged: dict[str, str] = field(default_factory=dict)  # name -> request id, of whole answers only
     acknowledged_at_s: dict[str, float] = field(default_factory=dict)  # by the monotonic clock
-    broken: list[str] = field(default_factory=list)  # a connection that was refused or broke, an answer cut short
+    took_s: dict[str, float] = field(default_factory=dict)  # of the acknowledged: from asking to the whole answer
+    broken: list[str] = field(default_factory=list)  # a connection that broke, an answer cut short
     refused: list[Got] = field(default_factory=list)  # whole answers that are none of the upstream's
     wrong: list[str] = field(default_factory=list)  # whole answers that are not the call's own, or not all of it
 
@@ -96,28 +97,38 @@ class Load:
         goal = len(self.acknowledged) + count
         eventually(lambda: len(self.acknowledged) >= goal, within_s=within_s, what=f"{count} more answers")
 
+    def took_between(self, began_s: float, ended_s: float) -> list[float]:
+        """The seconds that each call took which was acknowledged between two moments."""
+        with self._lock:
+            return [self.took_s[name] for name, at_s in self.acknowledged_at_s.items() if began_s <= at_s < ended_s]
+
     def _call_on(self) -> None:
         connection: socket.socket | None = None
         while not self._is_over.is_set():
+            if connection is None:
+                try:
+                    connection = socket.create_connection(("127.0.0.1", self.port), self.patience_s)
+                except OSError:
+                    self._is_over.wait(0.05)  # a server that is just starting
+                    continue
             with self._lock:
                 name = f"call-{next(self._numbers)}"
                 self.sent.append(name)
+            began_s = time.monotonic()
             try:
-                if connection is None:
-                    connection = socket.create_connection(("127.0.0.1", self.port), self.patience_s)
                 connection.sendall(_request(name))
                 got = read_answer(connection)
             except OSError:
                 got = Got(0, [], b"", False, b"")
-            self._note(name, got)
-            if connection is not None and (not got.is_whole or got.header("connection") == "close"):
+            self._note(name, got, began_s)
+            if not got.is_whole or got.header("connection") == "close":
                 connection.close()
                 connection = None
-                self._is_over.wait(0.05)  # a server that is just starting
         if connection is not None:
             connection.close()
 
-    def _note(self, name: str, got: Got) -> None:
+    def _note(self, name: str, got: Got, began_s: float) -> None:
+        ended_s = time.monotonic()
         with self._lock:
             if not got.is_whole:
                 self.broken.append(name)
@@ -129,7 +140,8 @@ class Load:
                 request_id = got.header("x-headgate-request-id")
                 assert request_id is not None
                 self.acknowledged[name] = request_id
-                self.acknowledged_at_s[name] = time.monotonic()
+                self.acknowledged_at_s[name] = ended_s
+                self.took_s[name] = ended_s - began_s
 
 
 def _is_streamed(name: str) -> bool:

@@ -5,6 +5,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import resource
 import signal
 import socket
 import sys
@@ -18,6 +19,8 @@ from headgate.core.terminal import TerminalHandler
 from headgate.gateway.app import create_app
 from headgate.gateway.edge import protocol_for, sweeper
 from headgate.gateway.worker import Worker
+
+_FILES = 65536
 
 
 class _Server(uvicorn.Server):
@@ -79,6 +82,14 @@ async def _serve(worker: Worker, listener: socket.socket, ready_fd: int | None) 
         worker.close()
 
 
+def _allow_many_files() -> None:
+    """As many open files as allowed: a request takes two, and shells set 1024."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _FILES if hard == resource.RLIM_INFINITY else min(hard, _FILES)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
 def main(arguments: list[str]) -> int:
     """Serve on the inherited listening socket until SIGTERM, or SIGUSR2 when another worker takes over."""
     parser = argparse.ArgumentParser(prog="headgate.gateway.main")
@@ -91,6 +102,7 @@ def main(arguments: list[str]) -> int:
         level=logging.WARNING, format=f"worker {options.number}: %(message)s", handlers=[TerminalHandler()]
     )
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the supervisor decides
+    _allow_many_files()
     try:
         worker = Worker(options.home, options.number)
     except HeadgateError as error:

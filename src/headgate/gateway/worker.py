@@ -122,6 +122,7 @@ class Worker:
         self.is_draining = False
         self.is_replaced = False  # draining, while another worker serves what is new
         self.open_connections: Callable[[], int] = lambda: 0
+        self.spool.on_loss = self._publish_counters  # at once: these counts are all that is left of a dropped record
 
     @property
     def settings(self) -> Settings:

@@ -79,6 +79,7 @@ class SpoolWriter:
     ) -> None:
         self.spool_id = f"{worker}-{uuid7(now_us()).replace('-', '')}"
         self.counters = Counters()
+        self.on_loss: Callable[[], None] | None = None  # called after each record dropped, once it is counted
         self._worker, self._roll_after_s, self._durability = worker, roll_after_s, durability
         self._segment_bytes = max(segment_bytes, _MIN_SEGMENT_BYTES)
         self._directory = spool_dir / self.spool_id
@@ -277,6 +278,8 @@ class SpoolWriter:
         gap.dropped += finals
         gap.dropped_starts += starts
         gap.dropped_bytes += length
+        if self.on_loss is not None:
+            self.on_loss()
 
     def _append_gap(self) -> None:
         gap, segment = self._gap, self._segment
