@@ -67,13 +67,13 @@ def test_every_sample_is_production_in_the_demo_and_renders_in_every_dialect(tmp
         faithful = client.render_prompt("judge-faithful", VARIABLES["judge-faithful"])["messages"][-1]["content"]
         assert faithful.count("</answer>") == 1 and faithful.endswith("</answer>")
         moves = client.sql("SELECT count(*) FROM alias_moves")["rows"]
-        assert moves == [[len(VARIABLES) + 1]]  # and the knowledge base's
+        assert moves == [[len(VARIABLES) + 2]]  # and those of the knowledge base and the model
 
 
 def test_the_demo_leaves_alone_what_exists(tmp_path: Path) -> None:
     settings = load(None, demo=True, environ={})
     database = Database.open(tmp_path)
-    assert push_missing(tmp_path, database, settings) == ["handbook", *sorted(VARIABLES)]
+    assert push_missing(tmp_path, database, settings) == ["handbook", *sorted(VARIABLES), "iris"]
     prompts.archive(database, "summarise", 1, who="local", archived=False)
     entries = len(history.entries(database))
     assert push_missing(tmp_path, database, settings) == []

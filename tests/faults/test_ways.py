@@ -16,6 +16,7 @@ from headgate.cli.ways import way_findings
 from headgate.core.settings import Settings, Timeout, Upstream
 from support.authority import Authority
 from support.client import call, request_bytes
+from support.server import eventually
 from support.settings import settings_for
 from support.upstream import Script, ScriptedUpstream, answer, stream
 from support.worker import WorkerProcess
@@ -205,13 +206,19 @@ def test_whole_answers_and_answers_that_fail_are_finished_as_well(
     cut: Script = [*stream(EVENTS[0], pause_s=0.2, end=False), "reset"]
     scripts: list[Script] = [[0.2, *answer(b'{"id":"x"}')], [0.2, "close"], cut]
     for script in scripts:
-        upstream.script(script)
-        with worker.connect() as client:
-            client.sendall(request_bytes())
-            threading.Event().wait(0.05)  # the call is upstream
+        call_and_leave(worker, upstream, script)
     finals = worker.recorded(3)
     assert sorted(final.outcome for final in finals) == ["client_closed", "upstream_aborted", "upstream_error"]
     assert call_again(worker, upstream) == 200
+
+
+def call_and_leave(worker: WorkerProcess, upstream: ScriptedUpstream, script: Script) -> None:
+    """The client leaves once its call is upstream."""
+    before = len(upstream.seen)
+    upstream.script(script)
+    with worker.connect() as client:
+        client.sendall(request_bytes())
+        eventually(lambda: len(upstream.seen) > before, within_s=10, what="the call is upstream")
 
 
 def call_again(worker: WorkerProcess, upstream: ScriptedUpstream) -> int:
