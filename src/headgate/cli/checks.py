@@ -224,10 +224,31 @@ def server_findings(client: "Client") -> Iterator[Finding]:
         )
     else:
         yield _ok("store", f"{client.url} answers; storing is {seconds(lag_s)} behind")
+    yield from damage_findings(client.status())
     yield from _price_findings(client.cost(["model"], {"since": "7d"}))
     yield from _lost_client_findings(client)
     newest = client.requests({"limit": "1", "purpose": "all"})["requests"]
     yield clock_finding(newest[0].get("started_at") if newest else None)
+
+
+def damage_findings(status: Mapping[str, Any]) -> Iterator[Finding]:
+    """What of the spool could not be stored."""
+    store, account = status.get("store") or {}, status.get("account") or {}
+    damaged_bytes = max(account.get("damaged_bytes") or 0, store.get("damaged_bytes") or 0)
+    if damaged_bytes:
+        yield Finding(
+            check="spool",
+            level="advice",
+            what=f"{size(damaged_bytes)} of the spool were damaged and could not be read.",
+            mend="Which calls that cost: headgate verify. Look at the disk and the memory of the machine.",
+        )
+    if store.get("passed_over"):
+        yield Finding(
+            check="spool",
+            level="advice",
+            what=f"{many(store['passed_over'], 'spool segment')} could not be read here and stayed in the spool.",
+            mend="*.newer: start the newer Headgate. *.misplaced: rename it back to its own place, or remove the copy.",
+        )
 
 
 def _price_findings(answer: Mapping[str, Any]) -> Iterator[Finding]:

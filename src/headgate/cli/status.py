@@ -119,7 +119,8 @@ def _troubles(answer: Answer) -> list[tuple[str, str]]:
     if store.get("set_aside"):
         shown.append(("Damaged", f"{count(store['set_aside'])} records could not be stored in full"))
     if store.get("passed_over"):
-        shown.append(("Newer", f"{many(store['passed_over'], 'spool segment')} of a newer Headgate, left for that one"))
+        segments = many(store["passed_over"], "spool segment")
+        shown.append(("Set aside", f"{segments}: *.newer for a newer Headgate, *.misplaced (copied, renamed) unread"))
     if store.get("damaged_wal"):
         shown.append(("Damaged", f"a journal of the log was set aside: {printable(store['damaged_wal'])}"))
     shown += [("Job", f"{printable(n)}: {printable(p)}") for n, p in (answer.get("jobs") or {}).items() if p]

@@ -39,6 +39,10 @@ LONGEST_PAUSE_S = 5.0
 FREE_FLOOR_BYTES = 32 << 20
 """Below this the log is left alone: a full disk invalidates a DuckDB instance, and the spool is the better buffer."""
 
+_WHY_ASIDE = {
+    ".newer": "of a format that a newer Headgate wrote; it is left for that one",
+    ".misplaced": "another segment than its name says, as a copy would be; nothing of it is stored",
+}
 _logger = logging.getLogger("headgate.ingest")
 
 
@@ -104,7 +108,7 @@ class Ingest:
         self.spool_errors = 0  # times that a spool could not be read
         self.stored = 0
         self.damaged_bytes = 0
-        self.passed_over: list[str] = []  # segments of a newer format, renamed and left in the spool
+        self.passed_over: list[str] = []  # segments set aside: renamed and left in the spool
         self.set_aside = 0  # records that could only be stored bare
         self._log = log
         self._price = price
@@ -249,7 +253,7 @@ class Ingest:
 
     def _note_passed_over(self, names: Sequence[str]) -> None:
         for name in names:
-            _logger.warning("spool/%s has a format that a newer Headgate wrote; it is left for that one.", name)
+            _logger.warning("spool/%s is %s.", name, _WHY_ASIDE[Path(name).suffix])
             self.passed_over.append(name)
 
     def _note_lag(self, batch: Batch) -> None:

@@ -81,7 +81,7 @@ def _add_account(page: "_Page", control: ControlApp) -> None:
         suffix = "_total" if kind == "counter" else ""
         page.add(f"headgate_account_{name}{suffix}", kind, words, {}, found.total(name))
     page.add("headgate_account_missing", "gauge", "Numbers that left no record.", {}, found.missing)
-    page.add("headgate_spool_passed_over", "gauge", "Segments of a newer format.", {}, passed_over(control.home.path))
+    page.add("headgate_spool_passed_over", "gauge", "Segments set aside.", {}, passed_over(control.home.path))
 
 
 def _add_log(page: "_Page", control: ControlApp) -> None:

@@ -14,6 +14,7 @@ from headgate.core.errors import HeadgateError
 from headgate.core.ids import now_us, utc
 from headgate.core.settings import secret_source
 from headgate.spool.counters import read_counters
+from headgate.spool.reader import SET_ASIDE
 
 BEHIND_S = 5.0
 _MAX_FILES = 200_000
@@ -111,8 +112,8 @@ def _account(control: ControlApp) -> dict[str, int] | None:
 
 
 def passed_over(home: Path) -> int:
-    """How many spool segments have a format that this version does not know; they are kept for the one that does."""
-    return sum(1 for _ in (home / "spool").glob("*/*.newer"))
+    """How many spool segments were set aside: of a newer format, or put where another one belongs; they are kept."""
+    return sum(path.suffix in SET_ASIDE for path in (home / "spool").glob("*/*"))
 
 
 def disk_of(control: ControlApp) -> dict[str, Any]:

@@ -4,7 +4,7 @@ import os
 import shutil
 from pathlib import Path
 
-from headgate.spool.reader import Position, SpoolReader, opened
+from headgate.spool.reader import SET_ASIDE, Position, SpoolReader, opened
 from headgate.spool.segment import HEADER_BYTES, is_lock_held, segment_path
 
 _PIECE_BYTES = 1 << 20
@@ -28,8 +28,9 @@ def copy_spool(spool_dir: Path, spool_id: str, read_to: Position | None, target:
             limit = end.offset if segment.number == end.segment else 0
         if limit is None or limit > HEADER_BYTES:
             copied += _copy_segment(spool_dir / spool_id, segment.number, into, limit)
-    for passed_over in sorted((spool_dir / spool_id).glob("*.newer")):
-        shutil.copyfile(passed_over, into / passed_over.name)
+    for path in sorted((spool_dir / spool_id).iterdir()):
+        if path.suffix in SET_ASIDE:
+            shutil.copyfile(path, into / path.name)
     return copied
 
 

@@ -36,7 +36,8 @@ from headgate.spool.segment import (
 _CHUNK_BYTES = 1 << 20
 _BLANK = bytes(_CHUNK_BYTES)
 _MAX_MISSED = 1000
-_SET_ASIDE = ".newer"
+SET_ASIDE = (".newer", ".misplaced")
+"""What is added to the name of a segment that another version, or another place, can read; it stays in the spool."""
 _CANDIDATE = re.compile(rb"HG[\x01-\x0f]\x00")  # magic, kind, flags of a frame
 _start_of = msgspec.msgpack.Decoder(StartRecord).decode
 _final_of = msgspec.msgpack.Decoder(FinalRecord).decode
@@ -75,7 +76,7 @@ class Batch:
     entries: list[Entry] = field(default_factory=list)
     position: Position
     damaged_bytes: int = 0
-    set_aside: list[str] = field(default_factory=list)  # files of a newer format, renamed and passed over
+    set_aside: list[str] = field(default_factory=list)  # files of a newer format or another place, renamed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,8 +155,8 @@ class SpoolReader:
     def read(self, position: Position | None, max_records: int, max_bytes: int) -> Batch:
         """The records after ``position`` (None: from the beginning), at least one if there is one.
 
-        A segment still written to is read up to its first frame that is not whole; in one that is done,
-        or whose writer is dead, damage is passed over and counted.
+        A segment still written to is read up to its first frame that is not whole and has none behind it; in
+        one that is done, or whose writer is dead, damage is passed over and counted to its end.
         """
         batch = Batch(position=position or Position(1, 0))
         room = _Room(records=max(max_records, 1), bytes=max_bytes)
@@ -206,7 +207,7 @@ class SpoolReader:
                 found = [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries]
         except FileNotFoundError:
             return True
-        removed = [name for name, is_directory in found if not is_directory and not name.endswith(_SET_ASIDE)]
+        removed = [name for name, is_directory in found if not is_directory and not name.endswith(SET_ASIDE)]
         for name in removed:
             (self._directory / name).unlink(missing_ok=True)
         if len(removed) < len(found):
@@ -246,13 +247,17 @@ class SpoolReader:
 
     def _is_set_aside(self, fd: int, number: int, batch: Batch) -> bool:
         header = parse_segment_header(os.pread(fd, HEADER_BYTES, 0))
-        if header is None or header.version <= FORMAT_VERSION:
+        if header is None:
             return False
+        is_newer, is_misplaced = header.version > FORMAT_VERSION, not header.belongs_to(self.spool_id, number)
+        if not is_newer and not is_misplaced:
+            return False
+        suffix = SET_ASIDE[0] if is_newer else SET_ASIDE[1]
         states: tuple[SegmentState, SegmentState] = ("open", "done")
         for state in states:
             path = segment_path(self._directory, number, state)
             if path.exists():
-                kept = path.with_name(path.name + _SET_ASIDE)
+                kept = path.with_name(path.name + suffix)
                 path.rename(kept)
                 batch.set_aside.append(f"{self.spool_id}/{kept.name}")
         return True
@@ -287,7 +292,7 @@ class _Scan:
         while room.records > 0:
             header = self._header(self.offset)
             if header is None:
-                if not is_complete or not self._skip_to_next(batch):
+                if not self._skip_to_next(batch, is_complete=is_complete):
                     return is_complete
                 continue
             kind, length, payload_crc = header
@@ -296,7 +301,7 @@ class _Scan:
                 return False
             is_sound = self._is_sound(length, payload_crc)
             if not is_sound and not is_complete:
-                if self._header(self.offset + whole) is None:
+                if self._next_header(to_blank=True)[0] is None:
                     return False  # perhaps not yet seen in full
                 # A record behind it proves it was written in full; look once more at what is there now.
                 self._window = b""
@@ -355,23 +360,39 @@ class _Scan:
             return None
         return None
 
-    def _skip_to_next(self, batch: Batch) -> bool:
-        """Move to the next frame header behind damage, in time linear in the bytes passed; False when there is none."""
-        begin, at, last_used = self.offset, self.offset, self.offset
+    def _skip_to_next(self, batch: Batch, *, is_complete: bool) -> bool:
+        """Move to the next frame header behind damage; False when there is none."""
+        found, last_used = self._next_header(to_blank=not is_complete)
+        if found is None:
+            if is_complete:
+                batch.damaged_bytes += last_used - self.offset
+                self.offset = last_used
+            return False
+        if not is_complete:
+            # The frame behind it proves that this one was written in full; look once more at what is there now.
+            self._window = b""
+            if self._header(self.offset) is not None:
+                return True
+        batch.damaged_bytes += found - self.offset
+        self.offset = found
+        return True
+
+    def _next_header(self, *, to_blank: bool) -> tuple[int | None, int]:
+        """Where the next frame header behind ``offset`` is, and the end of what is not blank when there is none.
+
+        Takes time linear in the bytes passed. ``to_blank``: a megabyte of zeros is where the writer has not been yet.
+        """
+        at = last_used = self.offset
         while True:
             window = _pread(self._fd, _CHUNK_BYTES, at)
-            is_blank = window == _BLANK  # the preallocated rest of a segment whose writer died
-            for candidate in () if is_blank else _CANDIDATE.finditer(window, 1 if at == begin else 0):
+            is_blank = window == _BLANK  # the preallocated rest of a segment
+            for candidate in () if is_blank else _CANDIDATE.finditer(window, int(at == self.offset)):
                 if parse_frame_header(window, candidate.start(), self._salt) is not None:
-                    self.offset = at + candidate.start()
-                    batch.damaged_bytes += self.offset - begin
-                    return True
+                    return at + candidate.start(), last_used
             used = 0 if is_blank else len(window.rstrip(b"\0"))
             last_used = at + used if used else last_used
-            if len(window) < _CHUNK_BYTES:
-                batch.damaged_bytes += last_used - begin
-                self.offset = max(begin, last_used)
-                return False
+            if len(window) < _CHUNK_BYTES or (is_blank and to_blank):
+                return None, last_used
             at += len(window) - FRAME_BYTES + 1  # a header may lie across two windows
 
 

@@ -67,7 +67,12 @@ class SegmentHeader:
     version: int
     worker: int
     number: int
+    boot_id: str
     created_at_us: int
+
+    def belongs_to(self, spool_id: str, number: int) -> bool:
+        """Whether the segment was written as this one of this spool: its checksums fit nowhere else."""
+        return (self.boot_id, self.number) == (spool_id.rpartition("-")[2], number)
 
 
 def is_spool_name(name: str) -> bool:
@@ -110,10 +115,12 @@ def parse_segment_header(data: bytes) -> SegmentHeader | None:
     if len(data) < HEADER_BYTES:
         return None
     head = data[: _SEGMENT.size]
-    magic, version, _, worker, number, created_at_us, _, _, _ = _SEGMENT.unpack(head)
+    magic, version, _, worker, number, created_at_us, _, boot_id, _ = _SEGMENT.unpack(head)
     if magic != _SEGMENT_MAGIC or _U32.unpack_from(data, _SEGMENT.size)[0] != crc32(head):
         return None
-    return SegmentHeader(version=version, worker=worker, number=number, created_at_us=created_at_us)
+    return SegmentHeader(
+        version=version, worker=worker, number=number, boot_id=boot_id.hex(), created_at_us=created_at_us
+    )
 
 
 def pack_frame_header(kind: int, length: int, payload_crc: int, salt: int) -> bytes:
