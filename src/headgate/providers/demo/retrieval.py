@@ -11,6 +11,7 @@ from headgate.providers.demo import words
 # Under this share of the question's word weight a sentence is not about the question.
 _LEAST_SHARE = 0.22
 _MOST_SENTENCES = 4000
+_NEXT_ELEMENT = re.compile(r"\s*</([A-Za-z][\w.:-]{0,80})>\s*<\1(?:\s[^<>]{0,200})?>\s*")
 _IDENTIFIED = re.compile(r"^\s{0,8}(?:[-*•]\s{0,4})?\[([^\[\]\n]{1,80})\]:?\s+", re.M)
 
 
@@ -25,9 +26,9 @@ class Hit:
 
 
 def passages(texts: Sequence[str]) -> list[str]:
-    """Each ``[id] text`` of ``texts`` apart, or each text whole."""
+    """Each ``[id] text`` of ``texts`` apart, each of several elements of one name, or each text whole."""
     found: list[str] = []
-    for text in texts:
+    for text in [part for whole in texts for part in _NEXT_ELEMENT.sub("\0", whole).split("\0")]:
         pieces = _IDENTIFIED.split(text)
         found += [piece.strip() for piece in (pieces[2::2] if len(pieces) > 2 else pieces) if piece.strip()]
     return found

@@ -163,9 +163,12 @@ def _rows(case: Case, name: str, schema: Json) -> Any:
             if "string" in schemas.kinds(inner)
             else schemas.MISSING
         )
-    about_passages = re.search(r"context|passage|chunk|document|note|source|relevan", name, re.I) and case.context
+    is_about_passages = re.search(r"context|passage|chunk|document|note|source|relevan|useful", name, re.I)
+    about_passages = is_about_passages and case.context
     texts = list(case.context) if about_passages else judging.claims(case)
     named = schemas.fields(inner) if schemas.kinds(inner) == ["object"] or "properties" in inner else None
+    if named is None and "boolean" in schemas.kinds(inner):
+        return [judging.is_relevant(case, text) for text in texts[:100]] if about_passages else schemas.MISSING
     if named is None:
         return texts if "string" in schemas.kinds(inner) else schemas.MISSING
     rows: list[Any] = []
