@@ -28,8 +28,7 @@ def verify(control: ControlApp, *, with_rebuild: bool = False) -> dict[str, Any]
     """
     remade = remake(control) if with_rebuild else None
     log, ingest = control.log, control.ingest
-    while ingest.guarded_step():
-        pass
+    ingest.catch_up()
     with log.upkeep, ingest.paused() as pending:
         found = accounts_while_paused(log, pending, with_rows=True)
         faults = [
