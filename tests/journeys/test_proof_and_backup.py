@@ -33,8 +33,8 @@ def served(
             load.stop()
 
 
-def proof_of(server: RunningServer) -> dict[str, Any]:
-    ran = run_cli("verify", "--json", "--home", str(server.home), cwd=server.directory)
+def proof_of(server: RunningServer, *options: str) -> dict[str, Any]:
+    ran = run_cli("verify", "--json", *options, "--home", str(server.home), cwd=server.directory)
     assert ran.returncode == 0, ran.stdout + ran.stderr
     answer: dict[str, Any] = json.loads(ran.stdout)
     return answer
@@ -49,13 +49,14 @@ def test_a_server_is_proven_over_http_while_it_serves(served: tuple[RunningServe
     load.await_more(50)
     eventually(lambda: stored(server) >= 50, within_s=20, what="50 rows")
     before = len(load.acknowledged)
-    first, second = proof_of(server), proof_of(server)
+    first, second = proof_of(server), proof_of(server, "--rebuild")
     assert len(load.acknowledged) > before, "no call was answered meanwhile: the test shows nothing"
     for proof in (first, second):
         totals = proof["totals"]
         assert proof["proven"] and proof["faults"] == []
         assert totals["started"] == sum(totals[name] for name in ("recorded", "interrupted", "in_flight", "dropped"))
         assert totals["rows"] == totals["rows_in_log"] >= 50
+    assert second["rebuild"]["equal"], second["rebuild"]
     assert second["totals"]["started"] > first["totals"]["started"]
 
 

@@ -34,7 +34,7 @@ BATCH_BYTES = 16 << 20
 POLL_S = 0.1
 SMALL_BATCH, GATHER_S = 400, 0.2
 """A transaction costs some 20 to 50 ms of CPU whatever is in it (2026-11): at a trickle, batches are worth a pause."""
-TRICKLES = 20
+TRICKLES = 3
 IDLE_POLL_S = 0.5
 LONGEST_PAUSE_S = 5.0
 FREE_FLOOR_BYTES = 32 << 20

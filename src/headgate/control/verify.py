@@ -187,5 +187,10 @@ def _notes(control: ControlApp, found: Accounts) -> Iterator[str]:
     dropped = found.total("dropped")
     if dropped:
         yield f"{dropped} calls were counted instead of recorded: the disk was full."
+    for path in sorted(control.ingest.spool_dir.glob("*/*.misplaced")):
+        yield (
+            f"spool/{path.parent.name}/{path.name} is another segment than its name says: rename it to its own number, "
+            "or remove it when it is a copy."
+        )
     if control.ingest.problem:
         yield f"Not everything is stored yet: {control.ingest.problem}"
