@@ -34,6 +34,7 @@ BATCH_BYTES = 16 << 20
 POLL_S = 0.1
 SMALL_BATCH, GATHER_S = 400, 0.2
 """A transaction costs some 20 to 50 ms of CPU whatever is in it (2026-11): at a trickle, batches are worth a pause."""
+TRICKLES = 3
 IDLE_POLL_S = 0.5
 LONGEST_PAUSE_S = 5.0
 FREE_FLOOR_BYTES = 32 << 20
@@ -170,6 +171,15 @@ class Ingest:
             self._generation = -1
             return 0
         return count
+
+    def catch_up(self) -> None:
+        """Store what the spools hold; under load, where that never ends, until ``TRICKLES`` steps found little."""
+        trickles = 0
+        while trickles < TRICKLES and (count := self.guarded_step()):
+            is_trickle = count < SMALL_BATCH and any(
+                is_writer_alive(self.spool_dir, name) for name in spools(self.spool_dir)
+            )
+            trickles = trickles + 1 if is_trickle else 0
 
     def step(self) -> int:
         """Store one bounded batch of every spool; returns how many records were read."""

@@ -28,8 +28,7 @@ def verify(control: ControlApp, *, with_rebuild: bool = False) -> dict[str, Any]
     """
     remade = remake(control) if with_rebuild else None
     log, ingest = control.log, control.ingest
-    while ingest.guarded_step():
-        pass
+    ingest.catch_up()
     with log.upkeep, ingest.paused() as pending:
         found = accounts_while_paused(log, pending, with_rows=True)
         faults = [
@@ -188,5 +187,10 @@ def _notes(control: ControlApp, found: Accounts) -> Iterator[str]:
     dropped = found.total("dropped")
     if dropped:
         yield f"{dropped} calls were counted instead of recorded: the disk was full."
+    for path in sorted(control.ingest.spool_dir.glob("*/*.misplaced")):
+        yield (
+            f"spool/{path.parent.name}/{path.name} is another segment than its name says: rename it to its own number, "
+            "or remove it when it is a copy."
+        )
     if control.ingest.problem:
         yield f"Not everything is stored yet: {control.ingest.problem}"
