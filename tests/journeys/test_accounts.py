@@ -81,6 +81,7 @@ def made(server: RunningServer, path: str, body: Any) -> str:
     return str(got.json()["id"])
 
 
+@pytest.mark.slow
 def test_objects_are_asked_for_where_they_were_made(new_server: NewServer) -> None:
     first, second, theirs = Account("first"), Account("second"), Account("theirs")
     config = CONFIG.format(first=first.base_url, second=second.base_url, theirs=theirs.base_url)

@@ -18,6 +18,7 @@ from support.control_settings import OPENAI_SETTINGS
 from support.proof import Capsys, filled, proof_of
 
 
+@pytest.mark.slow
 def test_a_copy_taken_under_load_is_a_home_that_is_proven(tmp_path: Path, capsys: Capsys) -> None:
     home = filled(tmp_path / "home")
     home.log.close()

@@ -12,7 +12,7 @@ NewServer = Callable[..., RunningServer]
 def test_the_admin_key_is_in_no_childs_environment_and_works_after_a_restart_of_control(new_server: NewServer) -> None:
     key = "hg_" + secrets.token_urlsafe(32)
     server = new_server(arguments=["--demo"], environ={"HEADGATE_ADMIN_KEY": key}).start()
-    assert len(server.pids()) == 4  # control, worker, retrieval, demo upstream
+    assert len(server.pids()) >= 4  # control, worker, retrieval, demo upstream, the runner of its model
     for pid in server.pids():
         assert key.encode() not in Path(f"/proc/{pid}/environ").read_bytes()
         assert key.encode() not in Path(f"/proc/{pid}/cmdline").read_bytes()

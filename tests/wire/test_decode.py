@@ -73,6 +73,7 @@ def test_an_encoding_whose_library_is_not_there_gives_nothing_and_a_note(
     assert decoded(encoding, [BODIES[encoding]]) == (b"", f"content-encoding {encoding} is not read")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("encoding", ["br", "zstd"])
 def test_a_bomb_of_the_other_encodings_stops_at_the_limit_without_being_built(encoding: str) -> None:
     pack: Any = brotli.compress if encoding == "br" else zstandard.ZstdCompressor(level=19).compress
