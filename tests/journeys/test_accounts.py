@@ -8,6 +8,8 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
+import pytest
+
 from support.client import Got, call, request_bytes
 from support.server import RunningServer, eventually
 from support.upstream import Script, ScriptedUpstream, Seen, answer, stream

@@ -269,6 +269,7 @@ def job(tmp_path: Path, github: GitHub) -> Job:
     return Job(folder=folder, base=git(folder, "rev-parse", "HEAD"), github=github, inputs={"token": "ghs_x"})
 
 
+@pytest.mark.slow
 def test_a_worse_prompt_fails_the_pull_request_with_a_comment_that_says_so(job: Job, gateway: RunningServer) -> None:
     job.inputs["url"] = gateway.url
     job.change(prompt(3))
