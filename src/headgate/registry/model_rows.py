@@ -7,21 +7,18 @@ from typing import Any, Literal
 
 import msgspec
 
-from headgate.core.protection import LATEST
 from headgate.core.served_models import CHAMPION
 from headgate.core.signature import Signature
+from headgate.registry.versioned import Version, Versioned
 
 COLUMNS = """model, number, sha256, manifest, bytes, joins, metadata, metrics, lineage, message, author, git_commit,
              who, created_at_us, archived_at_us"""
 
 
 @dataclass(frozen=True, kw_only=True)
-class ModelVersion:
+class ModelVersion(Version):
     """One version: what it serves, where it comes from, who registered it."""
 
-    name: str
-    number: int
-    sha256: str
     files: Mapping[str, str]
     signature: Signature
     size_bytes: int
@@ -29,42 +26,12 @@ class ModelVersion:
     metadata: Mapping[str, Any]
     metrics: Mapping[str, Any]
     lineage: Sequence[Mapping[str, Any]]
-    message: str | None
-    author: str | None
-    git_commit: str | None
-    who: str
-    created_at_us: int
-    archived_at_us: int | None
-
-    def is_archived(self, as_of_us: int | None = None) -> bool:
-        """Whether it is (or was, at a time) archived."""
-        return self.archived_at_us is not None and (as_of_us is None or self.archived_at_us <= as_of_us)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Model:
+class Model(Versioned[ModelVersion]):
     """A model with its versions, newest first, and its aliases: now, or as of a time."""
 
-    name: str
-    description: str
-    aliases: Mapping[str, int]
-    versions: tuple[ModelVersion, ...]
-    as_of_us: int | None = None
-
-    @property
-    def latest(self) -> int | None:
-        """The newest version that is not archived."""
-        return next((version.number for version in self.versions if not version.is_archived(self.as_of_us)), None)
-
-    def current(self, *, is_protected: bool) -> tuple[int, str] | None:
-        """The version a bare name means, and by which alias; None when it means none."""
-        if CHAMPION in self.aliases:
-            return self.aliases[CHAMPION], CHAMPION
-        return None if is_protected or self.latest is None else (self.latest, LATEST)
-
-    def version(self, number: int) -> ModelVersion | None:
-        """The version with this number."""
-        return next((version for version in self.versions if version.number == number), None)
+    BARE = CHAMPION
 
 
 @dataclass(frozen=True, kw_only=True)

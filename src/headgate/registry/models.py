@@ -19,6 +19,7 @@ from headgate.registry.approvals import Approval
 from headgate.registry.database import Database
 from headgate.registry.model_rows import COLUMNS, Evidence, Model, ModelVersion, evidence_of, version_of
 from headgate.registry.targets import Guard, Target, Wish, shown
+from headgate.registry.versioned import set_archived
 
 RESERVED = ("aliases", "approve", "archive", "performance", "register", "rollback", "test", "uploads", "versions")
 """Names that are addresses of the API and the pages."""
@@ -224,22 +225,9 @@ def archive(
     with database.write() as connection:
         model = _model(connection, name)
         version = _resolve(model, number)
-        if version.is_archived() == archived:
-            return version
-        standing = [alias for alias, meant in model.aliases.items() if meant == number]
-        if archived and standing:
-            raise MalformedRequest(
-                f"{name}@{number} is {', '.join(standing)} and cannot be archived.",
-                hint="Move or remove the alias first.",
-            )
-        connection.execute(
-            "UPDATE model_version SET archived_at_us = ? WHERE model = ? AND number = ?",
-            (now_us() if archived else None, name, number),
-        )
-        action = "model.archive" if archived else "model.unarchive"
-        detail = {"version": number, "sha256": version.sha256}
-        history.append(connection, who=who, action=action, object=f"model:{name}", reason=reason, detail=detail)
-        return _resolve(_model(connection, name), number)
+        if set_archived(connection, "model", model, version, who=who, reason=reason, archived=archived):
+            return _resolve(_model(connection, name), number)
+        return version
 
 
 def served(database: Database, settings: Settings) -> dict[str, ModelEntry]:

@@ -3,7 +3,7 @@
 import json
 import re
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
@@ -17,6 +17,7 @@ from headgate.registry.aliases import Guard, Move, Target, Wish, shown
 from headgate.registry.approvals import Approval
 from headgate.registry.database import Database
 from headgate.registry.grounds import Evidence, evidence_for
+from headgate.registry.versioned import Version, Versioned, set_archived
 from headgate.snapshot import PromptEntry, PromptVersionEntry, no_prompt, spans
 
 MAX_FILES = 500
@@ -56,51 +57,18 @@ class Pushed:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PromptVersion:
+class PromptVersion(Version):
     """One version of a prompt."""
 
-    name: str
-    number: int
-    sha256: str
     content_json: str  # empty in lists
     model: str
     suites: tuple[str, ...]
-    message: str | None
-    author: str | None
-    git_commit: str | None
-    who: str
-    created_at_us: int
-    archived_at_us: int | None
-
-    def is_archived(self, as_of_us: int | None = None) -> bool:
-        """Whether it is (or was, at a time) archived."""
-        return self.archived_at_us is not None and (as_of_us is None or self.archived_at_us <= as_of_us)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Prompt:
+class Prompt(Versioned[PromptVersion]):
     """A prompt with its versions, newest first, and its aliases: now, or as of a time."""
 
-    name: str
-    description: str
-    aliases: Mapping[str, int]
-    versions: tuple[PromptVersion, ...]
-    as_of_us: int | None = None
-
-    @property
-    def latest(self) -> int | None:
-        """The newest version that is not archived."""
-        return next((version.number for version in self.versions if not version.is_archived(self.as_of_us)), None)
-
-    def current(self, *, is_protected: bool) -> tuple[int, str] | None:
-        """The version a bare name means, and by which alias; None when it means none."""
-        if PRODUCTION in self.aliases:
-            return self.aliases[PRODUCTION], PRODUCTION
-        return None if is_protected or self.latest is None else (self.latest, LATEST)
-
-    def version(self, number: int) -> PromptVersion | None:
-        """The version with this number."""
-        return next((version for version in self.versions if version.number == number), None)
+    BARE = PRODUCTION
 
 
 def push(
@@ -245,22 +213,9 @@ def archive(
     with database.write() as connection:
         prompt = _prompt(connection, name)
         version = _resolve(prompt, number)
-        if version.is_archived() == archived:
-            return version
-        standing = [alias for alias, meant in prompt.aliases.items() if meant == number]
-        if archived and standing:
-            raise MalformedRequest(
-                f"{name}@{number} is {', '.join(standing)} and cannot be archived.",
-                hint="Move or remove the alias first.",
-            )
-        connection.execute(
-            "UPDATE prompt_version SET archived_at_us = ? WHERE prompt = ? AND number = ?",
-            (now_us() if archived else None, name, number),
-        )
-        action = "prompt.archive" if archived else "prompt.unarchive"
-        detail = {"version": number, "sha256": version.sha256}
-        history.append(connection, who=who, action=action, object=f"prompt:{name}", reason=reason, detail=detail)
-        return _resolve(_prompt(connection, name), number)
+        if set_archived(connection, "prompt", prompt, version, who=who, reason=reason, archived=archived):
+            return _resolve(_prompt(connection, name), number)
+        return version
 
 
 def served(database: Database, settings: Settings) -> dict[str, PromptEntry]:
