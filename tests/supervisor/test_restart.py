@@ -97,13 +97,18 @@ def restarted(server: RunningServer) -> str:
     return done.stdout
 
 
+def await_gone(server: RunningServer, before: set[int]) -> None:
+    """The old workers end, once what they had begun has ended."""
+    eventually(lambda: before.isdisjoint(server.pids("worker")), within_s=60, what="the old workers are gone")
+
+
 def run_restarts(server: RunningServer, times: int, least_answered: int) -> Clients:
     clients = Clients(server.port).start()
     try:
         for number in range(times):
             before = set(server.pids("worker"))
             assert "All workers are replaced" in restarted(server)
-            assert before.isdisjoint(server.pids("worker")) or len(server.pids("worker")) > len(before), number
+            await_gone(server, before)
             wanted = least_answered * (number + 1) // times
             clients.await_answered(wanted)
     finally:

@@ -30,6 +30,7 @@ class FaultProxy:
         self.injected: Counter[str] = Counter()
         self._target_port, self._most_bytes, self._share = target_port, most_bytes, share
         self._random = random.Random(seed)
+        self._ends: set[asyncio.StreamWriter] = set()  # of connections that may be open
         self._loop = asyncio.new_event_loop()
         self._server = self._run(asyncio.start_server(self._serve, "127.0.0.1", 0))
         self.port = int(self._server.sockets[0].getsockname()[1])
@@ -52,13 +53,18 @@ class FaultProxy:
         for task in others:
             task.cancel()
         await asyncio.gather(*others, return_exceptions=True)
+        for end in self._ends:  # what waits to be sent would keep a closed one open beyond the loop
+            end.transport.abort()
+        await asyncio.gather(*(end.wait_closed() for end in self._ends), return_exceptions=True)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._ends.add(writer)
         try:
             upstream_reader, upstream_writer = await asyncio.open_connection("127.0.0.1", self._target_port)
         except OSError:
             _reset(writer)
             return
+        self._ends.add(upstream_writer)
         tasks = [
             asyncio.create_task(self._pass_on(reader, upstream_writer)),
             asyncio.create_task(self._answer(upstream_reader, writer)),
