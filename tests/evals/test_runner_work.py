@@ -184,7 +184,7 @@ def test_an_answer_that_cannot_be_used_is_asked_for_again(upstream: ScriptedUpst
 def test_the_wall_ends_a_run_that_hangs(upstream: ScriptedUpstream, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("headgate.evals.runner.work.GRACE_S", 0.1)
     upstream.script(*[good()] * 3, ["wait-gone"])
-    work, done = perform(upstream, 50, concurrency=2, wall_s=0.3)
+    work, done = perform(upstream, 50, concurrency=2, wall_s=1.5)
     assert (work.stopped, len(done.answers)) == ("wall", 3)
 
 
@@ -192,7 +192,10 @@ def test_an_interrupt_ends_calls_under_way_and_keeps_what_was_answered(upstream:
     upstream.script(*[good()] * 3, ["wait-gone"])
 
     def soon(work: Work) -> None:
-        asyncio.get_running_loop().call_later(0.3, work.stop, "interrupted", "Ctrl-C")
+        if len(upstream.seen) == 5:  # the fifth began when the third had its answer
+            work.stop("interrupted", "Ctrl-C")
+        else:
+            asyncio.get_running_loop().call_later(0.02, soon, work)
 
     work, done = perform(upstream, 50, concurrency=2, then=soon)
     assert (work.stopped, len(done.answers)) == ("interrupted", 3)
