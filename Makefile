@@ -6,8 +6,8 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 # The servers that tests start must not compile all of Headgate anew each time, so bytecode is kept whatever is set.
 PYTEST := env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest
-# Most tests wait for servers, so four at a time keep two cores busy; a file's tests stay in one process.
-JOBS   ?= 4
+# Many tests wait for servers, so three at a time keep two cores busy; a file's tests stay in one process.
+JOBS   ?= 3
 SPREAD := -n $(JOBS) --dist loadfile
 UV     := $(shell command -v uv 2>/dev/null)
 
