@@ -34,6 +34,11 @@ LENGTHS = struct.Struct("<IIII")  # of a final payload: meta, request, sent, res
 STEP_BYTES = 256 << 10
 """How far the write position moves between two visits of the helper thread."""
 _MAX_AHEAD_BYTES = 4 << 20
+_LEAST_AHEAD_BYTES = 64 << 10
+WRITTEN_FROM_BYTES = 16 << 10
+"""A payload this long is written by a system call, which makes its pages many at a time: touching them one by one
+costs two to three times as much."""
+_PAGE_BYTES = mmap.PAGESIZE
 
 _SEGMENT_MAGIC = b"HGSP"
 _SEGMENT = struct.Struct("<4sHHIIQI16s16s")  # magic version bytes worker number created_at_us schema boot_id node
@@ -190,8 +195,10 @@ class MappedSegment:
         "_salt",
         "_synced_to",
         "_touched_to",
-        "_visited_at",
         "_view",
+        "_visited_at",
+        "_visited_written",
+        "_written_bytes",
         "capacity",
         "directory",
         "number",
@@ -220,6 +227,7 @@ class MappedSegment:
         self._address = ctypes.addressof(ctypes.c_char.from_buffer(self._map))
         self.position = self._synced_to = HEADER_BYTES
         self._touched_to = self._dropped_to = self._visited_at = 0
+        self._written_bytes = self._visited_written = 0  # past the mapping
         self.wake_at = min(STEP_BYTES, capacity // 2)
 
     @property
@@ -240,28 +248,47 @@ class MappedSegment:
     def append(self, kind: int, pieces: Iterable[bytes], length: int) -> None:
         """Append one frame whose payload is ``pieces``, ``length`` bytes together; the caller checked ``room_bytes``.
 
-        The header is written last: a reader, and a death in between, see nothing or the whole.
+        The header is written last: a reader, and a death in between, see nothing or the whole. Raises OSError where a
+        long payload could not be written; nothing was appended then.
         """
         target = self._map
         start = self.position
         payload = start + FRAME_BYTES
         end = payload + length
-        target.seek(payload)
-        deque(map(target.write, pieces), 0)
-        target[start:payload] = pack_frame_header(kind, length, crc32(self._view[payload:end]), self._salt)
+        if length < WRITTEN_FROM_BYTES:
+            target.seek(payload)
+            deque(map(target.write, pieces), 0)
+            checksum = crc32(self._view[payload:end])
+        else:
+            checksum = self._write(pieces, payload, length)
+        target[start:payload] = pack_frame_header(kind, length, checksum, self._salt)
         self.position = end
+
+    def _write(self, pieces: Iterable[bytes], at: int, length: int) -> int:
+        """Put a payload into the page cache past the mapping, which shows it at once; its checksum."""
+        held, checksum = tuple(pieces), 0
+        for piece in held:
+            checksum = crc32(piece, checksum)
+        if os.pwritev(self._fd, held, at) != length:  # allocated blocks take it all, unless they lie on a faulty disk
+            raise OSError(errno.EIO, "a record was written in part only")
+        self._written_bytes += length
+        return checksum
 
     def page(self) -> None:
         """Bring the next pages into memory, writable, and let go of those already written.
 
         The first write to a page may wait for the disk; here it is the helper thread that waits.
         """
-        position = self.position
-        reach = min(max(2 * STEP_BYTES, 2 * (position - self._visited_at)), _MAX_AHEAD_BYTES)
-        self._visited_at = position
-        ahead = min(self.capacity, (position + reach) // STEP_BYTES * STEP_BYTES)
-        if ahead > self._touched_to:
-            _populate(self._address + self._touched_to, ahead - self._touched_to)
+        position, all_written = self.position, self._written_bytes
+        written = all_written - self._visited_written
+        copied = position - self._visited_at - written
+        least = _LEAST_AHEAD_BYTES if written else 2 * STEP_BYTES  # what is written past the mapping needs no pages
+        reach = min(max(least, 2 * copied), _MAX_AHEAD_BYTES)
+        self._visited_at, self._visited_written = position, all_written
+        begin = max(self._touched_to, position // _PAGE_BYTES * _PAGE_BYTES)
+        ahead = min(self.capacity, (position + reach) // _PAGE_BYTES * _PAGE_BYTES)
+        if ahead > begin:
+            _populate(self._address + begin, ahead - begin)
             self._touched_to = ahead
         behind = (position // STEP_BYTES - 1) * STEP_BYTES
         if behind > self._dropped_to:
