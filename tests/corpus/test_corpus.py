@@ -32,8 +32,9 @@ def test_nobody_can_tell_that_a_gateway_is_between(
     between: tuple[WorkerProcess, ScriptedUpstream], exchange: RawExchange
 ) -> None:
     worker, upstream = between
-    got = play(exchange, worker, upstream)
-    assert differences(exchange, got, list(upstream.seen)) == []
+    for _ in range(2):  # a head that was read before is recalled
+        got = play(exchange, worker, upstream)
+        assert differences(exchange, got, list(upstream.seen)) == []
 
 
 def test_every_exchange_is_in_the_log_with_its_outcome(between: tuple[WorkerProcess, ScriptedUpstream]) -> None:

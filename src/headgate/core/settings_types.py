@@ -27,6 +27,7 @@ class Server:
     default_upstream: Mapping[str, str] = field(default_factory=dict)
     max_body_mb: float = 64
     max_in_flight: int = 1000
+    recall_heads: bool = True
     drain_s: float = 30
 
     @property

@@ -2,6 +2,7 @@
 
 import hashlib
 from fnmatch import fnmatchcase
+from functools import lru_cache
 
 from headgate.core.errors import Forbidden, KeyRefused
 from headgate.core.ids import now_us, utc
@@ -35,7 +36,10 @@ def principal_of(head: RequestHead, snapshot: Snapshot) -> KeyEntry:
         if not snapshot.settings.server.require_key:
             return OPEN
         raise _missing(head)
-    entry = snapshot.keys.get(hashlib.sha256(key).hexdigest())
+    digest = head.key_digest
+    if digest is None:
+        digest = head.key_digest = hashlib.sha256(key).hexdigest()
+    entry = snapshot.keys.get(digest)
     if entry is None:
         raise KeyRefused(
             f'"{_shown(key)}" is not a key of this gateway.',
@@ -92,9 +96,14 @@ def check_model(principal: KeyEntry, model: str | None) -> None:
             code="model_unreadable",
             hint="Call an endpoint that names its model, or use a key without --models.",
         )
-    if not any(fnmatchcase(model, glob) for glob in principal.models):
+    if not _fits(model, principal.models):
         raise Forbidden(
             f'key {principal.id} may not call model "{model}". Its models: {", ".join(principal.models)}.',
             code="model_forbidden",
             hint="Use one of them, or create a key with --models.",
         )
+
+
+@lru_cache(1024)
+def _fits(model: str, globs: tuple[str, ...]) -> bool:
+    return any(fnmatchcase(model, glob) for glob in globs)

@@ -16,6 +16,7 @@ from headgate.core.ids import monotonic_s
 from headgate.gateway.answering import Answering
 from headgate.gateway.guard import check_framing, check_sender, cors_lines
 from headgate.gateway.head import STATUS_LINES, RequestHead
+from headgate.gateway.memo import Recalled
 from headgate.gateway.model_call import ModelCall
 from headgate.gateway.relay import Relay
 from headgate.gateway.reply import Reply
@@ -65,6 +66,8 @@ class EdgeProtocol(HttpToolsProtocol):
         self._is_in_head = False
         self._is_offering = False  # the request offers another protocol
         self._is_asgi = False  # the body being read belongs to the ASGI application
+        self._fresh = b""  # what is being parsed, where a request begins with it
+        self._body_left = 0  # of a request whose head was recalled: the parser does not see its body
         self.is_write_paused = False
         self._read_bytes = 0
         self._is_http_10 = False
@@ -86,7 +89,16 @@ class EdgeProtocol(HttpToolsProtocol):
             if self._lingered_bytes > _LINGER_LIMIT_BYTES:
                 self.transport.abort()
             return
+        if self._body_left:
+            self._go_on_with_body(data)
+            return
         is_of_head = self._is_in_head or (self._reading is None and not self._is_asgi)  # not the rest of a body
+        if is_of_head and not self._is_in_head and self._running is None and self.worker.recalls_heads:
+            recalled = self.worker.heads.recall(data)
+            if recalled is not None and len(data) <= recalled.body_at + recalled.length and not self._is_closing():
+                self._begin_recalled(recalled, data)
+                return
+            self._fresh = data
         self._read_bytes = len(data)
         try:
             self.parser.feed_data(data)
@@ -100,6 +112,34 @@ class EdgeProtocol(HttpToolsProtocol):
             self._head_bytes += len(data)
             if self._head_bytes > HEAD_LIMIT_BYTES:
                 self._reject(_too_large())
+
+    def _begin_recalled(self, recalled: Recalled, data: bytes) -> None:
+        """A request whose head was read before: the parser has nothing to tell of it."""
+        known, head = recalled.known, recalled.head
+        self.url, self.headers = known.target, []
+        self.expect_100_continue = self._is_http_10 = False
+        self._since_s = monotonic_s()
+        refusal: HeadgateError | None = None
+        try:
+            check_sender(self.worker, head, known.target.partition(b"?")[0], is_link=False)
+        except HeadgateError as error:
+            refusal = error
+        body = data[recalled.body_at :]
+        self._body_left = recalled.length - len(body)
+        self._start_relay(known.place, b"POST", head, refusal, keep_alive=True, is_whole=not self._body_left)
+        if body:
+            self.on_body(body)
+        if not self._body_left:
+            self.on_message_complete()
+
+    def _go_on_with_body(self, data: bytes) -> None:
+        left = self._body_left
+        self._body_left = max(0, left - len(data))
+        self.on_body(data[:left])
+        if not self._body_left:
+            self.on_message_complete()
+            if len(data) > left:
+                self.data_received(data[left:])
 
     def _go_on_without_upgrade(self, rest: bytes) -> None:
         """An offer to upgrade is declined by ignoring it (RFC 9110 section 7.8): Java's client and `curl --http2` make
@@ -126,6 +166,7 @@ class EdgeProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._is_in_head = False
+        fresh, self._fresh = self._fresh, b""
         url, parser = self.url, self.parser
         if parser.should_upgrade():
             self._offer_of_upgrade()
@@ -155,7 +196,10 @@ class EdgeProtocol(HttpToolsProtocol):
             self.headers = [(name.lower(), value) for name, value in headers]
             self._start_asgi()
         else:
-            self._start_relay(place, method, head, refusal)
+            keep_alive = not self._is_http_10 and parser.should_keep_alive()
+            if fresh and keep_alive and refusal is None:
+                self.worker.heads.remember(fresh, url, place, head, len(headers))
+            self._start_relay(place, method, head, refusal, keep_alive=keep_alive)
 
     def _is_head_too_large(self, headers: Headers) -> bool:
         # What was read tells most heads apart without adding up.
@@ -198,16 +242,28 @@ class EdgeProtocol(HttpToolsProtocol):
     # Two ways on.
 
     def _start_relay(
-        self, place: Place, method: bytes, head: RequestHead, refusal: HeadgateError | None = None
+        self,
+        place: Place,
+        method: bytes,
+        head: RequestHead,
+        refusal: HeadgateError | None = None,
+        *,
+        keep_alive: bool,
+        is_whole: bool = False,
     ) -> None:
-        worker, is_http_10 = self.worker, self._is_http_10
-        keep_alive = not is_http_10 and self.parser.should_keep_alive() and not worker.is_draining
-        reply = Reply(self.transport, is_http_10=is_http_10, is_head_only=method == b"HEAD", keep_alive=keep_alive)
+        worker = self.worker
+        reply = Reply(
+            self.transport,
+            is_http_10=self._is_http_10,
+            is_head_only=method == b"HEAD",
+            keep_alive=keep_alive and not worker.is_draining,
+        )
         origin = head.noted.get(b"origin")
         if origin is not None and origin.decode("latin-1") in worker.settings.server.origins:
             reply.cors = cors_lines(origin, head.noted)
         kind = ModelCall if place.endpoint.dialect == "inference" else Relay
         relay = kind(self, worker, place, method, self.url, head, reply)
+        relay.has_body = is_whole  # then its key is looked at once
         self._reading = relay
         if self._running is None and (self.cycle is None or self.cycle.response_complete):
             self._running = relay

@@ -31,12 +31,24 @@ STATUS_LINES = {
 class RequestHead:
     """A request's headers, read in one pass."""
 
-    __slots__ = ("_accept_encoding_at", "_credentials_at", "_length_at", "_lines", "has_two_hosts", "noted", "own")
+    __slots__ = (
+        "_accept_encoding_at",
+        "_credentials_at",
+        "_length_at",
+        "_lines",
+        "has_two_hosts",
+        "key_digest",
+        "length_count",
+        "noted",
+        "own",
+    )
 
     def __init__(self, headers: Headers) -> None:
         self.noted: dict[bytes, bytes] = {}  # lower-case name -> value, of the names that matter to us
         self.own: dict[bytes, bytes] = {}  # x-headgate-… without the prefix
         self.has_two_hosts = False
+        self.length_count = 0  # how many Content-Length fields there are
+        self.key_digest: str | None = None  # of the Headgate key it carries, once that was asked for
         self._credentials_at: list[int] = []
         self._length_at = self._accept_encoding_at = -1
         noted, noted_names = self.noted, _NOTED
@@ -70,6 +82,7 @@ class RequestHead:
             self._credentials_at.append(len(self._lines))
         elif lowered == b"content-length":
             self._length_at = len(self._lines)
+            self.length_count += 1
         elif lowered == b"accept-encoding":
             self._accept_encoding_at = len(self._lines)
         elif b"headgate" in value:  # our session cookie
@@ -81,6 +94,18 @@ class RequestHead:
         for index, line in enumerate(self._lines):
             if line.partition(b":")[0].lower() in listed:
                 self._lines[index] = b""
+
+    def with_length(self, digits: bytes) -> "RequestHead":
+        """The same head of a body of another size."""
+        head = RequestHead.__new__(RequestHead)
+        head.noted = self.noted.copy()
+        head.noted[b"content-length"] = digits
+        head.own = self.own
+        head.has_two_hosts, head.length_count, head.key_digest = self.has_two_hosts, self.length_count, self.key_digest
+        head._lines = self._lines  # the line of its length is made anew when it is sent on
+        head._credentials_at, head._accept_encoding_at = self._credentials_at, self._accept_encoding_at
+        head._length_at = self._length_at
+        return head
 
     def credentials(self) -> list[tuple[bytes, bytes]]:
         """The caller's credential headers, (lower-case name, value)."""
@@ -148,6 +173,21 @@ class RequestHead:
             lines.append(credential)
 
 
+class _Kinds(dict[bytes, bytes]):
+    """What the name of an answer's field asks for, by its spelling: itself in lower case, or empty: it passes."""
+
+    def __missing__(self, name: bytes) -> bytes:
+        lowered = name.lower()
+        kind = lowered if lowered in _NOTED_OF_ANSWERS or lowered.startswith(_OWN_PREFIX) else b""
+        if len(self) < _KINDS_LIMIT:  # upstreams use few names
+            self[name] = kind
+        return kind
+
+
+_KINDS_LIMIT = 1024
+_kinds = _Kinds()
+
+
 class ResponseHead:
     """An upstream's response head: what the client gets of it, and what we note."""
 
@@ -159,17 +199,17 @@ class ResponseHead:
         self.encoding: str | None = None
         self.upstream_request_id: str | None = None
         listed = b""
-        noted, lines = _NOTED_OF_ANSWERS, []
+        kinds, lines = _kinds, []
         for name, value in headers:
-            lowered = name.lower()
-            if lowered in noted:
-                if lowered in HOP_BY_HOP:
-                    if lowered == b"connection":
+            kind = kinds[name]
+            if kind:
+                if kind in HOP_BY_HOP:
+                    if kind == b"connection":
                         listed = value
                     continue
-                self._note(lowered, value)
-            elif lowered[:2] == b"x-" and lowered.startswith(_OWN_PREFIX):
-                continue  # of a gateway behind us
+                if kind.startswith(_OWN_PREFIX):
+                    continue  # of a gateway behind us
+                self._note(kind, value)
             lines.append(name + b": " + value + b"\r\n")
         if listed and listed.lower() not in (b"keep-alive", b"close"):
             names = {token.strip().lower() for token in listed.split(b",")} - {b"close", b"keep-alive"}

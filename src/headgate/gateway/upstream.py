@@ -7,6 +7,7 @@ import asyncio
 import ssl
 from collections import deque
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING, Protocol, cast
 from urllib.parse import urlsplit
 
@@ -256,15 +257,14 @@ class UpstreamConnection(asyncio.Protocol):
             self.keep_alive = False
 
     def _check_head(self) -> None:
-        size = 0
-        for name, value in self.headers:
-            size += len(name) + len(value)
-            lowered = name.lower()
-            if lowered == b"content-length":
-                self.is_framed = True
-            elif lowered == b"transfer-encoding":
-                self.is_framed = True
-                if value.strip().lower() != b"chunked":
+        headers = self.headers
+        names = [name.lower() for name, _ in headers]
+        size = sum(map(len, chain.from_iterable(headers)))
+        self.is_framed = b"content-length" in names
+        if b"transfer-encoding" in names:
+            self.is_framed = True
+            for name, (_, value) in zip(names, headers, strict=True):
+                if name == b"transfer-encoding" and value.strip().lower() != b"chunked":
                     raise UnreadableAnswer(f"sent the transfer coding {value[:40]!r}")
         if size > MAX_HEAD_BYTES:
             raise UnreadableAnswer(f"sent a head of {size} bytes")

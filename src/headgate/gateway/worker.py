@@ -12,6 +12,7 @@ from headgate.core.ids import monotonic_s, now_us
 from headgate.core.settings import Settings, Upstream, secret_of
 from headgate.gateway.copies import Copies
 from headgate.gateway.dial import DIRECT, Way, way_of
+from headgate.gateway.memo import Memo
 from headgate.gateway.route import Plan, plan_for
 from headgate.gateway.upstream import Origin, Pool, origin_of
 from headgate.snapshot import Snapshot, SnapshotReader
@@ -117,6 +118,7 @@ class Worker:
         self._waiting: set[Waiting] = set()
         self.copies = Copies(self.home.run)
         self.held_bytes = 0  # of large bodies, in files
+        self.heads = Memo()
         self._on_sweep: list[Callable[[float], None]] = []
         self.is_group = log.durability == "group"
         self.is_draining = False
@@ -289,6 +291,7 @@ class Worker:
         self.max_body_bytes = snapshot.settings.server.max_body_bytes
         self.max_in_flight = snapshot.settings.server.max_in_flight
         self.refuses_when_full = snapshot.settings.log.on_disk_full == "refuse"
+        self.recalls_heads = snapshot.settings.server.recall_heads
         self.capture = snapshot.settings.log.capture
         self.capture_bytes = snapshot.settings.log.capture_bytes
         self.counters.set("generation", snapshot.generation)

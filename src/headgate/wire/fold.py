@@ -3,6 +3,8 @@
 Never by the request: some servers stream unasked, and all answer a streaming request with whole JSON when it fails.
 """
 
+from functools import lru_cache
+
 from headgate.wire.fold_anthropic import MessagesStreamFold
 from headgate.wire.fold_json import JsonFold
 from headgate.wire.fold_openai import ChatStreamFold, ResponsesStreamFold
@@ -16,7 +18,7 @@ def fold_for(endpoint: str, content_type: str) -> Fold:
 
     Feed it decoded bytes (`headgate.wire.decode`); it never raises.
     """
-    media_type = content_type.partition(";")[0].strip().lower()
+    media_type = _media_type(content_type)
     if media_type == "text/event-stream":
         if endpoint == "anthropic.messages":
             return MessagesStreamFold()
@@ -26,3 +28,8 @@ def fold_for(endpoint: str, content_type: str) -> Fold:
     if media_type == "application/json" or media_type.endswith("+json"):
         return JsonFold(endpoint)
     return NullFold()
+
+
+@lru_cache(256)
+def _media_type(content_type: str) -> str:
+    return content_type.partition(";")[0].strip().lower()

@@ -131,6 +131,8 @@ def loose_usage(value: Any) -> str | None:
 
 def error_of(error: Any) -> tuple[str | None, str | None]:
     """Type and message of an ``error`` value in any of the shapes servers use: object, text, list."""
+    if error is NOTHING:
+        return None, None
     if isinstance(error, msgspec.Raw):
         error = load(bytes(error))
     if isinstance(error, list) and error:
