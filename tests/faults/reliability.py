@@ -9,12 +9,11 @@ import os
 import random
 import resource
 import signal
-import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack, closing, suppress
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain, cycle, islice
@@ -27,6 +26,7 @@ from support.fault_proxy import FaultProxy
 from support.judge import Judgement, judge
 from support.load import CountingUpstream, Load
 from support.server import RunningServer, eventually
+from support.small_disk import NO_RIGHT, small_disk
 
 VICTIMS = ("worker", "control", "worker", "tree", "worker", "control", "tree")
 _DEADLINES = "timeout = {connect_s = 2, first_byte_s = 2, between_bytes_s = 1}\n"
@@ -173,34 +173,25 @@ def _limit_files(server: RunningServer, most_bytes: int) -> None:
 def filesystem_full(directory: Path, count: int, seed: int) -> Line:
     """The filesystem under spool and log is full; needs the right to mount one. Recovery is until all is stored."""
     fault = "filesystem of spool and log full"
-    home = directory / "home"
-    home.mkdir(parents=True)
-    mount = ["mount", "-t", "tmpfs", "-o", "size=200m,mode=0700", "none", str(home)]
-    if subprocess.run(mount, capture_output=True, check=False).returncode != 0:
-        return Line.not_run(fault, "not run: no right to mount a filesystem")
     with ExitStack() as stack:
-        stack.callback(subprocess.run, ["umount", "--lazy", str(home)], check=True)
+        disk = stack.enter_context(small_disk(directory / "home", 200))
+        if disk is None:
+            return Line.not_run(fault, NO_RIGHT)
         on = bench(stack, directory)
         recovery_s: list[float] = []
         held_back = 0
         for _ in range(count):
             on.load.await_more(10)
-            _fill(home / "filler")
+            disk.fill()
             on.load.await_more(100, within_s=60)
             held_back = max(held_back, len(on.load.acknowledged) - _stored(on.server))
-            (home / "filler").unlink()
+            disk.empty()
             wanted, began_s = len(on.load.acknowledged), time.monotonic()
             _await_stored(on.server, wanted, within_s=60)
             recovery_s.append(time.monotonic() - began_s)
         on.load.stop()
         found = on.line(fault, count, recovery_s, dropped=_dropped(on.server))
         return found.with_note(f"{found.note} up to {held_back} records waited in the spool".strip())
-
-
-def _fill(path: Path) -> None:
-    with path.open("wb", buffering=0) as file, suppress(OSError):
-        while file.write(bytes(1 << 16)):
-            pass
 
 
 @dataclass(frozen=True, kw_only=True)
