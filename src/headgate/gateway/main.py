@@ -16,6 +16,7 @@ import uvicorn
 
 from headgate.core.errors import HeadgateError
 from headgate.core.terminal import TerminalHandler
+from headgate.core.unhurried import Unhurried
 from headgate.gateway.app import create_app
 from headgate.gateway.edge import protocol_for, sweeper
 from headgate.gateway.worker import Worker
@@ -23,7 +24,7 @@ from headgate.gateway.worker import Worker
 _FILES = 65536
 
 
-class _Server(uvicorn.Server):
+class _Server(Unhurried, uvicorn.Server):
     """uvicorn's server; draining marks the worker before connections are told."""
 
     def __init__(self, config: uvicorn.Config, worker: Worker, ready_fd: int | None) -> None:
@@ -35,14 +36,14 @@ class _Server(uvicorn.Server):
     def capture_signals(self) -> Iterator[None]:
         # uvicorn's own raises the signal again after its shutdown, before the spool is closed.
         loop = asyncio.get_running_loop()
-        loop.add_signal_handler(signal.SIGTERM, self.handle_exit, signal.SIGTERM, None)
+        loop.add_signal_handler(signal.SIGTERM, self.end)
         loop.add_signal_handler(signal.SIGUSR2, self._give_way)
         yield
 
     def _give_way(self) -> None:
         """Another worker has taken this one's place: drain without closing what a client may be writing to."""
         self._worker.is_replaced = True
-        self.handle_exit(signal.SIGTERM, None)
+        self.end()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
