@@ -34,6 +34,11 @@ def test_the_control_process_leaves_pandas_alone_where_it_is_installed(
     assert "duckdb" in maps and "pandas" not in maps
 
 
+def waits(server: RunningServer) -> bool:
+    """Whether the worker is there and waits for a byte from a pipe."""
+    return any("pipe_read" in Path(f"/proc/{pid}/wchan").read_text() for pid in server.pids("worker"))
+
+
 def test_calls_are_answered_before_the_control_process_is_there_but_never_by_settings_that_were_changed(
     new_server: NewServer, counting_upstream: CountingUpstream
 ) -> None:
@@ -52,7 +57,6 @@ def test_calls_are_answered_before_the_control_process_is_there_but_never_by_set
     control = launch_with_control_held_back(server)
     with socket.create_connection(("127.0.0.1", server.port), 30) as client:
         client.sendall(ASK)  # waits in the queue of the listening socket
-        eventually(lambda: server.pids("retrieval"), within_s=20, what="what is started behind workers")
-        assert server.pids("worker") == []
+        eventually(lambda: waits(server), within_s=20, what="a worker that waits")
         os.kill(control, signal.SIGCONT)
         assert read_answer(client).status == 401

@@ -91,6 +91,13 @@ def _allow_many_files() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
+def _may_begin(wait_fd: int) -> bool:
+    """Wait for leave to begin; False where it does not come any more."""
+    leave = os.read(wait_fd, 1)
+    os.close(wait_fd)
+    return leave != b""
+
+
 def main(arguments: list[str]) -> int:
     """Serve on the inherited listening socket until SIGTERM, or SIGUSR2 when another worker takes over."""
     parser = argparse.ArgumentParser(prog="headgate.gateway.main")
@@ -98,12 +105,15 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--number", type=int, required=True)
     parser.add_argument("--fd", type=int, required=True, help="the listening socket")
     parser.add_argument("--ready-fd", type=int, help="a byte is written here once requests are served")
+    parser.add_argument("--wait-fd", type=int, help="a byte comes from here once there is a snapshot to serve from")
     options = parser.parse_args(arguments)
     logging.basicConfig(
         level=logging.WARNING, format=f"worker {options.number}: %(message)s", handlers=[TerminalHandler()]
     )
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the supervisor decides
     _allow_many_files()
+    if options.wait_fd is not None and not _may_begin(options.wait_fd):
+        return 0
     try:
         worker = Worker(options.home, options.number)
     except HeadgateError as error:

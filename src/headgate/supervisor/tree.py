@@ -104,15 +104,22 @@ class Supervisor:
         with_secrets = child_environment(self._settings, with_secrets=True)
         live = self._options.live or ("plain" if sys.stdout.isatty() else "json")
         self._start_control(plain, settings_file, lock_fd, live)
-        serves_at_once = self._has_own_snapshot()
-        if serves_at_once:
-            self._start_workers(plain, with_secrets, listener)
-        self._start_aside(plain)
-        self._await_ready([self._control], has_fallback=snapshot_path(path).exists())
-        if not serves_at_once:
-            self._start_workers(plain, with_secrets, listener)
-        assert self._workers is not None
-        self._await_ready([*self._workers.serving, *([self._demo] if self._demo else [])])
+        with contextlib.ExitStack() as stack:
+            wait_fd = go_fd = None
+            if not self._has_own_snapshot():
+                # Their imports need not wait for the snapshot, only they themselves, for a byte each.
+                wait_fd, go_fd = os.pipe()
+                stack.callback(os.close, wait_fd)
+                stack.callback(os.close, go_fd)
+            runners, workers = self._start_workers(plain, with_secrets, listener, wait_fd)
+            self._start_aside(plain)
+            self._await_ready([self._control], has_fallback=snapshot_path(path).exists())
+            if self._stops:
+                return
+            runners.step()
+            if go_fd is not None:
+                os.write(go_fd, bytes(len(workers.serving)))
+            self._await_ready([*workers.serving, *([self._demo] if self._demo else [])])
         if self._stops:
             return
         url = f"http://{_shown_host(self._settings.server.host)}:{self._settings.server.port}"
@@ -138,13 +145,17 @@ class Supervisor:
         self._control.start()
 
     def _start_workers(
-        self, plain: Mapping[str, str], with_secrets: Mapping[str, str], listener: socket.socket
-    ) -> None:
+        self, plain: Mapping[str, str], with_secrets: Mapping[str, str], listener: socket.socket, wait_fd: int | None
+    ) -> tuple[Runners, Workers]:
         """The processes that need a snapshot."""
-        self._runners = Runners(self._home, self._settings.models, plain, self._say)
-        self._runners.step()
-        self._workers = Workers(self._home.path, self._settings.server, with_secrets, listener.fileno(), self._say)
-        self._workers.start()
+        runners = self._runners = Runners(self._home, self._settings.models, plain, self._say)
+        if wait_fd is None:
+            runners.step()
+        workers = self._workers = Workers(
+            self._home.path, self._settings.server, with_secrets, listener.fileno(), self._say
+        )
+        workers.start(wait_fd=wait_fd)
+        return runners, workers
 
     def _start_aside(self, plain: Mapping[str, str]) -> None:
         """The processes that a call may be passed on to: nothing waits for them."""
