@@ -12,7 +12,7 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from functools import partial
@@ -22,6 +22,7 @@ from statistics import quantiles
 
 from faults.table import HEAD, Line, seconds
 from faults.worker_phases import overload, power_cuts
+from support.failing_disk import ERRORS, NO_COMPILER, failing_disk
 from support.fault_proxy import FaultProxy
 from support.judge import Judgement, judge
 from support.load import CountingUpstream, Load
@@ -62,10 +63,12 @@ def line_of(fault: str, injected: int, found: Judgement, recovery_s: Sequence[fl
     )
 
 
-def bench(stack: ExitStack, directory: Path, *, arguments: Sequence[str] = ()) -> Bench:
+def bench(
+    stack: ExitStack, directory: Path, *, arguments: Sequence[str] = (), environ: Mapping[str, str] | None = None
+) -> Bench:
     """A running server and its load, closed with ``stack``."""
     upstream = stack.enter_context(closing(CountingUpstream()))
-    server = RunningServer(directory, upstream.config(), arguments=arguments)
+    server = RunningServer(directory, upstream.config(), arguments=arguments, environ=environ)
     stack.enter_context(closing(server))
     server.start()
     load = Load(server.port).start()
@@ -194,6 +197,33 @@ def filesystem_full(directory: Path, count: int, seed: int) -> Line:
         return found.with_note(f"{found.note} up to {held_back} records waited in the spool".strip())
 
 
+def log_fails(directory: Path, count: int, seed: int) -> Line:
+    """Writes and syncs of the log's own files fail from a random one on: within a commit, a checkpoint, a reopening.
+
+    DuckDB may then report a failure of a commit that was durable. Recovery is from the disk's being well again until
+    what was acknowledged by then is stored.
+    """
+    fault, chance = "writes of the log fail (EIO, ENOSPC)", random.Random(seed)
+    disk = failing_disk(directory / "disk")
+    if disk is None:
+        return Line.not_run(fault, NO_COMPILER)
+    with ExitStack() as stack:
+        on = bench(stack, directory, environ=disk.environ)
+        recovery_s: list[float] = []
+        failed = 0
+        for _ in range(count):
+            on.load.await_more(10)
+            disk.break_after(chance.randrange(60), chance.choice(ERRORS))
+            eventually(lambda: disk.failed, within_s=60, what="a write of the log that fails")
+            time.sleep(chance.uniform(0, 1))
+            failed += disk.failed
+            disk.mend()
+            wanted, began_s = len(on.load.acknowledged), time.monotonic()
+            _await_stored(on.server, wanted, within_s=60)
+            recovery_s.append(time.monotonic() - began_s)
+        return on.line(fault, count, recovery_s).with_note(f"{failed} calls failed")
+
+
 @dataclass(frozen=True, kw_only=True)
 class ControlStop:
     """What clients and the worker felt of a stopped control process, and how fast it caught up afterwards."""
@@ -290,6 +320,7 @@ PHASES: dict[str, tuple[Phase, float]] = {
     "client": (partial(network, sides=("client",)), 1.0),
     "disk": (disk_full, 0.025),
     "filesystem": (filesystem_full, 0.015),
+    "log": (log_fails, 0.1),
     "control": (control_stopped, 0.15),
     "power": (power_cuts, 0.1),
     "overload": (overload, 0.05),
