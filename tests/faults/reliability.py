@@ -9,12 +9,11 @@ import os
 import random
 import resource
 import signal
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack, closing, suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain, cycle, islice
@@ -23,10 +22,12 @@ from statistics import quantiles
 
 from faults.table import HEAD, Line, seconds
 from faults.worker_phases import overload, power_cuts
+from support.failing_disk import ERRORS, NO_COMPILER, failing_disk
 from support.fault_proxy import FaultProxy
 from support.judge import Judgement, judge
 from support.load import CountingUpstream, Load
 from support.server import RunningServer, eventually
+from support.small_disk import NO_RIGHT, small_disk
 
 VICTIMS = ("worker", "control", "worker", "tree", "worker", "control", "tree")
 _DEADLINES = "timeout = {connect_s = 2, first_byte_s = 2, between_bytes_s = 1}\n"
@@ -62,10 +63,12 @@ def line_of(fault: str, injected: int, found: Judgement, recovery_s: Sequence[fl
     )
 
 
-def bench(stack: ExitStack, directory: Path, *, arguments: Sequence[str] = ()) -> Bench:
+def bench(
+    stack: ExitStack, directory: Path, *, arguments: Sequence[str] = (), environ: Mapping[str, str] | None = None
+) -> Bench:
     """A running server and its load, closed with ``stack``."""
     upstream = stack.enter_context(closing(CountingUpstream()))
-    server = RunningServer(directory, upstream.config(), arguments=arguments)
+    server = RunningServer(directory, upstream.config(), arguments=arguments, environ=environ)
     stack.enter_context(closing(server))
     server.start()
     load = Load(server.port).start()
@@ -173,22 +176,19 @@ def _limit_files(server: RunningServer, most_bytes: int) -> None:
 def filesystem_full(directory: Path, count: int, seed: int) -> Line:
     """The filesystem under spool and log is full; needs the right to mount one. Recovery is until all is stored."""
     fault = "filesystem of spool and log full"
-    home = directory / "home"
-    home.mkdir(parents=True)
-    mount = ["mount", "-t", "tmpfs", "-o", "size=200m,mode=0700", "none", str(home)]
-    if subprocess.run(mount, capture_output=True, check=False).returncode != 0:
-        return Line.not_run(fault, "not run: no right to mount a filesystem")
     with ExitStack() as stack:
-        stack.callback(subprocess.run, ["umount", "--lazy", str(home)], check=True)
+        disk = stack.enter_context(small_disk(directory / "home", 200))
+        if disk is None:
+            return Line.not_run(fault, NO_RIGHT)
         on = bench(stack, directory)
         recovery_s: list[float] = []
         held_back = 0
         for _ in range(count):
             on.load.await_more(10)
-            _fill(home / "filler")
+            disk.fill()
             on.load.await_more(100, within_s=60)
             held_back = max(held_back, len(on.load.acknowledged) - _stored(on.server))
-            (home / "filler").unlink()
+            disk.empty()
             wanted, began_s = len(on.load.acknowledged), time.monotonic()
             _await_stored(on.server, wanted, within_s=60)
             recovery_s.append(time.monotonic() - began_s)
@@ -197,10 +197,31 @@ def filesystem_full(directory: Path, count: int, seed: int) -> Line:
         return found.with_note(f"{found.note} up to {held_back} records waited in the spool".strip())
 
 
-def _fill(path: Path) -> None:
-    with path.open("wb", buffering=0) as file, suppress(OSError):
-        while file.write(bytes(1 << 16)):
-            pass
+def log_fails(directory: Path, count: int, seed: int) -> Line:
+    """Writes and syncs of the log's own files fail from a random one on: within a commit, a checkpoint, a reopening.
+
+    DuckDB may then report a failure of a commit that was durable. Recovery is from the disk's being well again until
+    what was acknowledged by then is stored.
+    """
+    fault, chance = "writes of the log fail (EIO, ENOSPC)", random.Random(seed)
+    disk = failing_disk(directory / "disk")
+    if disk is None:
+        return Line.not_run(fault, NO_COMPILER)
+    with ExitStack() as stack:
+        on = bench(stack, directory, environ=disk.environ)
+        recovery_s: list[float] = []
+        failed = 0
+        for _ in range(count):
+            on.load.await_more(10)
+            disk.break_after(chance.randrange(60), chance.choice(ERRORS))
+            eventually(lambda: disk.failed, within_s=60, what="a write of the log that fails")
+            time.sleep(chance.uniform(0, 1))
+            failed += disk.failed
+            disk.mend()
+            wanted, began_s = len(on.load.acknowledged), time.monotonic()
+            _await_stored(on.server, wanted, within_s=60)
+            recovery_s.append(time.monotonic() - began_s)
+        return on.line(fault, count, recovery_s).with_note(f"{failed} calls failed")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -299,6 +320,7 @@ PHASES: dict[str, tuple[Phase, float]] = {
     "client": (partial(network, sides=("client",)), 1.0),
     "disk": (disk_full, 0.025),
     "filesystem": (filesystem_full, 0.015),
+    "log": (log_fails, 0.1),
     "control": (control_stopped, 0.15),
     "power": (power_cuts, 0.1),
     "overload": (overload, 0.05),

@@ -51,7 +51,9 @@ def test_two_hundred_kills_lose_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "count"), [("upstream", 100), ("client", 100), ("disk", 3), ("filesystem", 2)])
+@pytest.mark.parametrize(
+    ("name", "count"), [("upstream", 100), ("client", 100), ("disk", 3), ("filesystem", 2), ("log", 5)]
+)
 def test_the_other_faults_lose_nothing(tmp_path: Path, name: str, count: int) -> None:
     line = reliability.PHASES[name][0](tmp_path, count, 1)
     if not line.injected:

@@ -182,12 +182,15 @@ def test_a_hangup_signal_replaces_the_workers_too(served: RunningServer) -> None
 
 def test_a_worker_that_cannot_take_over_leaves_those_that_serve(served: RunningServer) -> None:
     before = served.pids("worker")
+    (control,) = served.pids("control")
+    os.kill(control, signal.SIGSTOP)  # it would put back within seconds what is taken away
     snapshots = served.home / "snapshot"
     hidden = snapshots.rename(served.home / "snapshot-away")  # a new worker has nothing to serve from
     assert served.process is not None
     os.kill(served.process.pid, signal.SIGHUP)
     eventually(lambda: "could not take over" in served.err.text, within_s=40, what="the reason is told")
     hidden.rename(snapshots)
+    os.kill(control, signal.SIGCONT)
     assert served.pids("worker") == before
     assert served.ask("/v1/chat/completions", body=_ASK)[0] == 200
 

@@ -140,6 +140,11 @@ class RunningServer:
         self.port = int(self.url.rpartition(":")[2])
         return self
 
+    @property
+    def is_ready(self) -> bool:
+        """Whether it has said that it is ready."""
+        return self._ready() is not None
+
     def _ready(self) -> dict[str, Any] | None:
         assert self.process is not None
         assert self.process.poll() is None, f"the server ended at start: {self.err.text}"

@@ -17,7 +17,7 @@ from headgate.store.log import Log
 from headgate.store.table_copies import TableCopies
 from headgate.store.tallies import merge_tallies
 
-TICK_S = 1.0
+LEAST_PAUSE_S = 1.0
 TABLES_S = 60.0
 """What only the log's file knows is at most so much older in its copy."""
 
@@ -67,8 +67,9 @@ class Jobs:
         """Run what is due until cancelled or ``stop``."""
         while not self._is_stopping.is_set():
             await asyncio.to_thread(self.step)
+            next_s = min(job.due_s for job in self.jobs)
             try:
-                await asyncio.wait_for(self._is_stopping.wait(), TICK_S)
+                await asyncio.wait_for(self._is_stopping.wait(), max(LEAST_PAUSE_S, next_s - monotonic_s()))
             except TimeoutError:
                 continue
 

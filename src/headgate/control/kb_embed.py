@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-import httpx2
 import msgspec
 from starlette.requests import Request
 
@@ -57,6 +56,8 @@ class GatewayEmbedder:
     """Calls `/v1/embeddings` of this server with the key of whoever asked."""
 
     def __init__(self, control: "ControlApp", embedder: Embedder, key: str | None, tags: Mapping[str, str]) -> None:
+        import httpx2  # the control process starts sooner, and smaller, without it
+
         info = control.home.server()
         if info is None:
             raise Unavailable("No gateway serves this home, so nothing can be embedded.", hint="headgate serve")
@@ -73,6 +74,8 @@ class GatewayEmbedder:
 
     async def embed(self, texts: Sequence[str]) -> Embedded:
         """The vectors of some texts; tried again where that may help. Raises HeadgateError."""
+        import httpx2
+
         body: dict[str, Any] = {"model": self._embedder.model, "input": list(texts), "encoding_format": "float"}
         if self._embedder.dimensions is not None:
             body["dimensions"] = self._embedder.dimensions

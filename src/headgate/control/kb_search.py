@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import httpx2
 import msgspec
 
 from headgate.control import kb_embed
@@ -23,6 +22,8 @@ async def search(
     control: ControlApp, version: KbVersion, asked: Search, key: str | None, *, may_embed: bool = True
 ) -> list[FoundChunk]:
     """What the retrieval process finds; a routed embedder is called with ``key``. Raises HeadgateError."""
+    import httpx2  # the control process starts sooner, and smaller, without it
+
     embedder = Embedder(model=version.embedder, dimensions=version.embed_asks)
     if not embedder.is_lexical and may_embed and "vectors" in asked.use:
         vector = await kb_embed.query_vector(control, embedder, key, asked.query)

@@ -25,13 +25,15 @@ from headgate.core.errors import HeadgateError
 from headgate.core.ids import monotonic_s
 from headgate.core.settings import Settings
 from headgate.core.terminal import STANDARD_OUTPUT, TerminalHandler
+from headgate.core.unhurried import Unhurried
+from headgate.store.database import spare_pandas
 
 DRAIN_S = 10.0
 BEAT_S = 2.0
 _logger = logging.getLogger("headgate.control")
 
 
-class _Server(uvicorn.Server):
+class _Server(Unhurried, uvicorn.Server):
     """uvicorn without its own signal handling: it would raise the signal again when it is done."""
 
     @contextlib.contextmanager
@@ -105,7 +107,7 @@ async def serve(control: ControlApp, fd: int, ready_fd: int | None) -> None:
         if ready_fd is not None:
             _say_ready(ready_fd)
         await asyncio.wait({asyncio.ensure_future(stopping.wait()), serving}, return_when=asyncio.FIRST_COMPLETED)
-        server.should_exit = True
+        server.end()
         await serving
         for task in (beating, watching):
             task.cancel()
@@ -191,4 +193,5 @@ def _arguments(arguments: list[str] | None) -> _Given:
 
 
 if __name__ == "__main__":
+    spare_pandas()
     sys.exit(main())

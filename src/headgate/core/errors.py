@@ -12,7 +12,8 @@ HeadgateError                 anything we refuse or fail at, with a sentence and
 │   ├── UpstreamUnreachable   502  refused, reset, or broken before an answer
 │   ├── Unavailable           503  a part of Headgate is not ready
 │   │   ├── Overloaded        503  as many requests as allowed are being served
-│   │   └── DiskFull          503  requests could not be logged, and are therefore refused
+│   │   ├── DiskFull          503  requests could not be logged, and are therefore refused
+│   │   └── BodyNotHeld       503  neither disk nor memory has room for a large body
 │   └── UpstreamTimeout       504
 └── QueryRefused              400  a SQL text outside the sandbox
 """
@@ -108,6 +109,13 @@ class DiskFull(Unavailable):
     """There is no room for a record, and the settings say that nothing goes unrecorded."""
 
     code = "disk_full"
+    retry_after_s = 5
+
+
+class BodyNotHeld(Unavailable):
+    """Neither the disk nor the memory set aside for it has room for a large body."""
+
+    code = "body_not_held"
     retry_after_s = 5
 
 

@@ -1,15 +1,14 @@
-"""A large JSON body: kept in an unlinked file of the home while it arrives, sent on from there once its route is known.
+"""A large JSON body: held outside the protocol while it arrives (`headgate.gateway.held`), sent on once its route is
+known.
 
 Clients of both vendors write the model's name behind the messages, so the route is often known only at the end. What is
 in memory is a piece at a time; what can be asked of the body is its first-level members (`headgate.wire.members`).
 """
 
-import os
-import tempfile
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
-from headgate.core.errors import Unavailable
+from headgate.gateway.held import HeldBytes
 from headgate.gateway.intake import USED
 from headgate.wire.members import MemberScan
 
@@ -22,8 +21,9 @@ if TYPE_CHECKING:
 MEMBERS = frozenset(("model", "stream", "stream_options", "prompt", "variables", *USED))
 _PIECE_BYTES = 64 << 10
 _AHEAD_BYTES = 1 << 20
-"""How much may wait in the file for an upstream that reads slowly, before the client is held back."""
-_TOGETHER_BYTES = 8 << 30
+"""How much may wait for an upstream that reads slowly, before the client is held back."""
+_AGAIN_BYTES = 4 << 20
+"""How much of a body is kept in memory, where the disk is full, so that another upstream could have the whole."""
 
 Edit = tuple[int, int, bytes]
 """Bytes to be sent in place of body[start:end]."""
@@ -36,63 +36,52 @@ class LargeBody:
         "_client",
         "_connection",
         "_edits",
-        "_file",
         "_hash",
+        "_held",
         "_is_client_paused",
         "_is_ended",
         "_next_edit",
         "_sent_at",
         "_uploader",
-        "_worker",
-        "byte_count",
         "is_routed",
         "length",
         "members",
     )
 
     def __init__(self, worker: "Worker", uploader: "Uploader", client: "Client", length: int | None) -> None:
-        self._worker = worker
         self._uploader = uploader
         self._client = client
-        self._file = tempfile.TemporaryFile(dir=worker.home.run, buffering=0)  # noqa: SIM115  # let_go closes it
+        self._held = HeldBytes(worker.holding)
         self._hash = sha256()
         self._connection: UpstreamConnection | None = None
         self._is_client_paused = self._is_ended = False
         self._edits: tuple[Edit, ...] = ()
         self._sent_at = self._next_edit = 0
         self.length = length
-        self.byte_count = 0
         self.is_routed = False
         self.members = MemberScan(MEMBERS)
 
     @property
     def has_sent(self) -> bool:
-        """Whether a part has gone where it cannot be had back: never, the file has it all."""
-        return False
+        """Whether a part has gone where it cannot be had back: only where the disk is full, and memory short."""
+        return self._held.readable_bytes < self._held.byte_count
 
     def add(self, data: bytes) -> None:
-        """The next piece, as the client sent it. Raises Unavailable where there is no room for it."""
-        if self._worker.held_bytes + len(data) > _TOGETHER_BYTES:
-            raise Unavailable("too many large bodies are being sent at once.", code="bodies_full")
-        try:
-            view = memoryview(data)
-            while view:
-                view = view[self._file.write(view) :]
-        except OSError as error:
-            raise Unavailable(
-                f"a body of this size cannot be held: {error.strerror}.",
-                code="body_not_held",
-                hint="Large bodies wait in the home's run directory: make room there.",
-            ) from error
-        self._worker.held_bytes += len(data)
-        self.byte_count += len(data)
+        """The next piece, as the client sent it. Raises BodyNotHeld where there is no room for it."""
+        if (
+            self._held.memory_bytes > _AGAIN_BYTES
+            and self._connection is not None
+            and self._connection.sink is not None
+        ):
+            self._held.forget(self._sent_at)
+        self._held.append(data)
         self._hash.update(data)
         self.members.feed(data)
 
     def go_on(self) -> None:
         """What was added may go upstream."""
         self._pump()
-        if self.is_routed and self.byte_count - self._sent_at > _AHEAD_BYTES and not self._is_client_paused:
+        if self.is_routed and self._held.byte_count - self._sent_at > _AHEAD_BYTES and not self._is_client_paused:
             self._is_client_paused = True
             self._client.pause_body()
 
@@ -108,6 +97,7 @@ class LargeBody:
 
     def connect(self, connection: "UpstreamConnection") -> None:
         """The head has gone out on ``connection``; the body follows, from its beginning."""
+        assert not self.has_sent
         if self._connection is not None:
             self._connection.upload = None
         self._connection = connection
@@ -133,21 +123,20 @@ class LargeBody:
             self._connection.upload = None
             self._connection = None
         self._is_ended = True
-        if not self._file.closed:
-            self._file.close()
-            self._worker.held_bytes -= self.byte_count
+        self._held.close()
         self._resume_client()
 
     def whole(self) -> bytes:
         """All of it in memory, for what cannot be done otherwise."""
-        return os.pread(self._file.fileno(), self.byte_count, 0)
+        return self._held.read(0, self._held.byte_count)
 
     def captured(self, limit_bytes: int) -> tuple[bytes, str | None]:
         """Its beginning for the log, and what is missing there."""
-        kept = os.pread(self._file.fileno(), min(limit_bytes, self.byte_count), 0)
-        if len(kept) == self.byte_count:
+        byte_count = self._held.byte_count
+        kept = self._held.read(0, min(limit_bytes, self._held.readable_bytes))
+        if len(kept) == byte_count:
             return kept, None
-        return kept, f"request: {len(kept)} of {self.byte_count} bytes kept, sha256 {self._hash.hexdigest()}"
+        return kept, f"request: {len(kept)} of {byte_count} bytes kept, sha256 {self._hash.hexdigest()}"
 
     def _pump(self) -> None:
         connection = self._connection
@@ -163,15 +152,15 @@ class LargeBody:
             if self.length is None:
                 connection.transport.write(b"0\r\n\r\n")
             connection.is_sending = False
-        elif self.byte_count - self._sent_at <= _AHEAD_BYTES:
+        elif self._held.byte_count - self._sent_at <= _AHEAD_BYTES:
             self._resume_client()
 
     def _is_all_sent(self) -> bool:
-        return self._sent_at >= self.byte_count and self._next_edit >= len(self._edits)
+        return self._sent_at >= self._held.byte_count and self._next_edit >= len(self._edits)
 
     def _next(self) -> bytes | None:
         """The next piece to send, edited; None: there is none yet."""
-        end = self.byte_count
+        end = self._held.byte_count
         if self._next_edit < len(self._edits):
             start, after, new = self._edits[self._next_edit]
             if start == self._sent_at and after <= end:
@@ -182,7 +171,7 @@ class LargeBody:
         count = min(_PIECE_BYTES, end - self._sent_at)
         if count <= 0:
             return None
-        data = os.pread(self._file.fileno(), count, self._sent_at)
+        data = self._held.read(self._sent_at, count)
         self._sent_at += len(data)
         return data
 

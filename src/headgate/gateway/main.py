@@ -16,6 +16,7 @@ import uvicorn
 
 from headgate.core.errors import HeadgateError
 from headgate.core.terminal import TerminalHandler
+from headgate.core.unhurried import Unhurried
 from headgate.gateway.app import create_app
 from headgate.gateway.edge import protocol_for, sweeper
 from headgate.gateway.worker import Worker
@@ -23,7 +24,7 @@ from headgate.gateway.worker import Worker
 _FILES = 65536
 
 
-class _Server(uvicorn.Server):
+class _Server(Unhurried, uvicorn.Server):
     """uvicorn's server; draining marks the worker before connections are told."""
 
     def __init__(self, config: uvicorn.Config, worker: Worker, ready_fd: int | None) -> None:
@@ -35,14 +36,14 @@ class _Server(uvicorn.Server):
     def capture_signals(self) -> Iterator[None]:
         # uvicorn's own raises the signal again after its shutdown, before the spool is closed.
         loop = asyncio.get_running_loop()
-        loop.add_signal_handler(signal.SIGTERM, self.handle_exit, signal.SIGTERM, None)
+        loop.add_signal_handler(signal.SIGTERM, self.end)
         loop.add_signal_handler(signal.SIGUSR2, self._give_way)
         yield
 
     def _give_way(self) -> None:
         """Another worker has taken this one's place: drain without closing what a client may be writing to."""
         self._worker.is_replaced = True
-        self.handle_exit(signal.SIGTERM, None)
+        self.end()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
@@ -90,6 +91,13 @@ def _allow_many_files() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
+def _may_begin(wait_fd: int) -> bool:
+    """Wait for leave to begin; False where it does not come any more."""
+    leave = os.read(wait_fd, 1)
+    os.close(wait_fd)
+    return leave != b""
+
+
 def main(arguments: list[str]) -> int:
     """Serve on the inherited listening socket until SIGTERM, or SIGUSR2 when another worker takes over."""
     parser = argparse.ArgumentParser(prog="headgate.gateway.main")
@@ -97,12 +105,15 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--number", type=int, required=True)
     parser.add_argument("--fd", type=int, required=True, help="the listening socket")
     parser.add_argument("--ready-fd", type=int, help="a byte is written here once requests are served")
+    parser.add_argument("--wait-fd", type=int, help="a byte comes from here once there is a snapshot to serve from")
     options = parser.parse_args(arguments)
     logging.basicConfig(
         level=logging.WARNING, format=f"worker {options.number}: %(message)s", handlers=[TerminalHandler()]
     )
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the supervisor decides
     _allow_many_files()
+    if options.wait_fd is not None and not _may_begin(options.wait_fd):
+        return 0
     try:
         worker = Worker(options.home, options.number)
     except HeadgateError as error:

@@ -199,11 +199,14 @@ class Relay(Receiving):
         else:
             self.refuse(UpstreamUnreachable(text, hint=hint), outcome="upstream_error")
 
+    @property
+    def _is_body_kept(self) -> bool:
+        return self.upload is None or not self.upload.has_sent
+
     def _may_go_on_after(self, kind: int | str) -> bool:
         """Whether the next target may be tried: never once a part of a body was passed on."""
         assert self.attempts is not None
-        is_body_kept = self.upload is None or not self.upload.has_sent
-        return is_body_kept and self.attempts.may_go_on_after(kind)
+        return self._is_body_kept and self.attempts.may_go_on_after(kind)
 
     def _go_on(self) -> None:
         assert self.attempts is not None
@@ -350,7 +353,8 @@ class Relay(Receiving):
             self._cut(reason, b"" if self._filter is None else self._filter.finish())
             return
         is_prompt = monotonic_ns() - self._sent_at_ns < _STALE_NS
-        if connection.reused and is_prompt and not connection.has_answered and not self._is_retry:
+        is_stale = connection.reused and is_prompt and not connection.has_answered
+        if is_stale and self._is_body_kept and not self._is_retry:
             # It closed an idle connection just as we wrote: once more, on a fresh one. An upstream that had begun to
             # work would not have closed within that time, so nothing is done twice.
             self._is_retry = True

@@ -12,6 +12,7 @@ from headgate.core.ids import monotonic_s, now_us
 from headgate.core.settings import Settings, Upstream, secret_of
 from headgate.gateway.copies import Copies
 from headgate.gateway.dial import DIRECT, Way, way_of
+from headgate.gateway.held import Holding
 from headgate.gateway.memo import Memo
 from headgate.gateway.route import Plan, plan_for
 from headgate.gateway.upstream import Origin, Pool, origin_of
@@ -117,7 +118,7 @@ class Worker:
         self._owners: Owners | None = None
         self._waiting: set[Waiting] = set()
         self.copies = Copies(self.home.run)
-        self.held_bytes = 0  # of large bodies, in files
+        self.holding = Holding(self.home.run)
         self.heads = Memo()
         self._on_sweep: list[Callable[[float], None]] = []
         self.is_group = log.durability == "group"

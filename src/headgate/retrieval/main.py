@@ -17,12 +17,13 @@ from pathlib import Path
 import uvicorn
 
 from headgate.core.terminal import TerminalHandler
+from headgate.core.unhurried import Unhurried
 from headgate.retrieval.service import Service
 
 _WATCH_S = 2.0
 
 
-class _Server(uvicorn.Server):
+class _Server(Unhurried, uvicorn.Server):
     """uvicorn that leaves signals to the process."""
 
     @contextlib.contextmanager
@@ -47,12 +48,8 @@ async def serve(home: Path, listener: socket.socket) -> None:
         timeout_keep_alive=75,
     )
     server = _Server(config)
-
-    def stop() -> None:
-        server.should_exit = True
-
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop)
-    watching = asyncio.create_task(_watch_parent(stop))
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, server.end)
+    watching = asyncio.create_task(_watch_parent(server.end))
     try:
         await server.serve(sockets=[listener])
     finally:

@@ -13,7 +13,7 @@ import msgspec
 
 from headgate.core.errors import HeadgateError, QueryRefused
 from headgate.store.columns import ATTEMPT_COLUMNS, LOCATOR_COLUMNS, REQUEST_COLUMNS, SMALL_TABLES, Column, definitions
-from headgate.store.database import Config
+from headgate.store.database import Config, spare_pandas
 from headgate.store.sandbox_check import checked
 from headgate.store.table import json_value
 
@@ -53,6 +53,7 @@ class Answer(msgspec.Struct, kw_only=True):
 
 def main() -> int:
     """Serve one job."""
+    spare_pandas()
     task = msgspec.json.decode(sys.stdin.buffer.read(), type=Task)
     _confine(task)
     try:

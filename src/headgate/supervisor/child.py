@@ -42,8 +42,10 @@ class Child:
         self.process: subprocess.Popen[bytes] | None = None
         self.is_ready = False
 
-    def start(self) -> None:
-        """Start it; it writes a byte to its ready pipe once it serves."""
+    def start(self, *, wait_fd: int | None = None) -> None:
+        """Start it; it writes a byte to its ready pipe once it serves. ``wait_fd``: a pipe from which it waits for
+        a byte before it begins, this once.
+        """
         reader, writer = os.pipe()
         parent = os.getpid()
         handed = [] if self._secret is None else [_pipe_holding(self._secret[1])]
@@ -59,9 +61,10 @@ class Child:
                 *(sys.executable, "-m", *self._arguments),
                 *(("--ready-fd", str(writer)) if self._tells_ready else ()),
                 *((self._secret[0], str(handed[0])) if self._secret is not None else ()),
+                *(("--wait-fd", str(wait_fd)) if wait_fd is not None else ()),
             ],
             env=self._environ,
-            pass_fds=(*self._descriptors, writer, *handed),
+            pass_fds=(*self._descriptors, writer, *handed, *(() if wait_fd is None else (wait_fd,))),
             stdin=subprocess.DEVNULL,
             start_new_session=True,
             preexec_fn=prepare,

@@ -7,7 +7,7 @@ import select
 import signal
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
@@ -21,7 +21,7 @@ from headgate.core.ids import monotonic_s, now_us
 from headgate.core.settings import DEMO_BASE_URL, Settings, admin_key, child_environment
 from headgate.core.terminal import STANDARD_ERROR, STANDARD_OUTPUT, Terminal
 from headgate.pricing.providers import provider_of
-from headgate.snapshot import snapshot_path
+from headgate.snapshot import SnapshotReader, snapshot_path
 from headgate.supervisor.banner import Banner
 from headgate.supervisor.child import Child
 from headgate.supervisor.runners import Runners
@@ -30,6 +30,8 @@ from headgate.supervisor.workers import Workers
 _READY_S = 30.0
 _CONTROL_STOP_S = 20.0
 _POLL_S = 0.2
+_REST_S = 0.5
+"""Between two looks while nothing is under way: a signal, the end of a child or a wish for a model ends it sooner."""
 _BACKLOG = 2048
 
 
@@ -99,30 +101,40 @@ class Supervisor:
             if stale.stem.partition("-")[2] not in map(str, numbers):
                 stale.unlink()
         plain = child_environment(self._settings, with_secrets=False)
-        key = admin_key()
         with_secrets = child_environment(self._settings, with_secrets=True)
-        if any(upstream.base_url == DEMO_BASE_URL for upstream in self._settings.upstreams.values()):
-            demo_fd = _listen_unix(home, "demo")
-            self._demo = Child(
-                "demo upstream", ("headgate.providers.demo", "--fd", str(demo_fd)), plain, (demo_fd,), tells_ready=False
-            )
-            self._demo.start()
-        retrieval_fd = _listen_unix(home, "retrieval")
-        self._retrieval = Child(
-            "retrieval process",
-            ("headgate.retrieval.main", "--home", str(path), "--fd", str(retrieval_fd)),
-            # One search takes about a millisecond; threads of the linear algebra would only wait for each other.
-            {**plain, "OPENBLAS_NUM_THREADS": "1"},
-            (retrieval_fd,),
-            tells_ready=False,
-        )
-        self._retrieval.start()
-        control_fd = _listen_unix(home, "control")
         live = self._options.live or ("plain" if sys.stdout.isatty() else "json")
+        self._start_control(plain, settings_file, lock_fd, live)
+        with contextlib.ExitStack() as stack:
+            wait_fd = go_fd = None
+            if not self._has_own_snapshot():
+                # Their imports need not wait for the snapshot, only they themselves, for a byte each.
+                wait_fd, go_fd = os.pipe()
+                stack.callback(os.close, wait_fd)
+                stack.callback(os.close, go_fd)
+            runners, workers = self._start_workers(plain, with_secrets, listener, wait_fd)
+            self._start_aside(plain)
+            self._await_ready([self._control], has_fallback=snapshot_path(path).exists())
+            if self._stops:
+                return
+            runners.step()
+            if go_fd is not None:
+                os.write(go_fd, bytes(len(workers.serving)))
+            self._await_ready([*workers.serving, *([self._demo] if self._demo else [])])
+        if self._stops:
+            return
+        url = f"http://{_shown_host(self._settings.server.host)}:{self._settings.server.port}"
+        self._announced = ServerInfo(pid=os.getpid(), url=url, started_at_us=now_us(), version=__version__)
+        home.announce(self._announced)
+        self._banner = Banner(self._out, self._settings, path, url, demo=self._options.demo, as_json=live == "json")
+        self._banner.show()
+
+    def _start_control(self, plain: Mapping[str, str], settings_file: Path, lock_fd: int, live: str) -> None:
+        key = admin_key()
+        control_fd = _listen_unix(self._home, "control")
         self._control = Child(
             "control process",
             (
-                *("headgate.control.main", "--home", str(path), "--settings", str(settings_file)),
+                *("headgate.control.main", "--home", str(self._home.path), "--settings", str(settings_file)),
                 *("--fd", str(control_fd), "--live", live),
             ),
             plain,
@@ -131,19 +143,54 @@ class Supervisor:
             secret=None if key is None else ("--admin-key-fd", key.encode()),
         )
         self._control.start()
-        self._await_ready([self._control], has_fallback=snapshot_path(path).exists())
-        self._runners = Runners(home, self._settings.models, plain, self._say)
-        self._runners.step()
-        self._workers = Workers(path, self._settings.server, with_secrets, listener.fileno(), self._say)
-        self._workers.start()
-        self._await_ready([*self._workers.serving, *([self._demo] if self._demo else [])])
-        if self._stops:
-            return
-        url = f"http://{_shown_host(self._settings.server.host)}:{self._settings.server.port}"
-        self._announced = ServerInfo(pid=os.getpid(), url=url, started_at_us=now_us(), version=__version__)
-        home.announce(self._announced)
-        self._banner = Banner(self._out, self._settings, path, url, demo=self._options.demo, as_json=live == "json")
-        self._banner.show()
+
+    def _start_workers(
+        self, plain: Mapping[str, str], with_secrets: Mapping[str, str], listener: socket.socket, wait_fd: int | None
+    ) -> tuple[Runners, Workers]:
+        """The processes that need a snapshot."""
+        runners = self._runners = Runners(self._home, self._settings.models, plain, self._say)
+        if wait_fd is None:
+            runners.step()
+        workers = self._workers = Workers(
+            self._home.path, self._settings.server, with_secrets, listener.fileno(), self._say
+        )
+        workers.start(wait_fd=wait_fd)
+        return runners, workers
+
+    def _start_aside(self, plain: Mapping[str, str]) -> None:
+        """The processes that a call may be passed on to: nothing waits for them."""
+        home = self._home
+        retrieval_fd = _listen_unix(home, "retrieval")
+        self._retrieval = Child(
+            "retrieval process",
+            ("headgate.retrieval.main", "--home", str(home.path), "--fd", str(retrieval_fd)),
+            # One search takes about a millisecond; threads of the linear algebra would only wait for each other.
+            {**plain, "OPENBLAS_NUM_THREADS": "1"},
+            (retrieval_fd,),
+            tells_ready=False,
+        )
+        self._retrieval.start()
+        if any(upstream.base_url == DEMO_BASE_URL for upstream in self._settings.upstreams.values()):
+            demo_fd = _listen_unix(home, "demo")
+            self._demo = Child(
+                "demo upstream", ("headgate.providers.demo", "--fd", str(demo_fd)), plain, (demo_fd,), tells_ready=False
+            )
+            self._demo.start()
+
+    def _has_own_snapshot(self) -> bool:
+        """Whether workers may serve before the control process has published: what it published last is whole and of
+        these very settings. Every change of a key or an alias is published as it is made, by commands on a stopped home
+        too, so only settings can have become stricter since.
+        """
+        reader = SnapshotReader(self._home.path)
+        try:
+            found = reader.load().settings
+        except HeadgateError:
+            return False
+        same_port = replace(found, server=replace(found.server, port=self._settings.server.port))
+        # As the control process reads them: what the file says as 1 may be 1.0 by then.
+        own = msgspec.msgpack.decode(msgspec.msgpack.encode(self._settings), type=Settings)
+        return reader.fault is None and same_port == own
 
     def _await_ready(self, children: Sequence[Child], *, has_fallback: bool = False) -> None:
         """Wait until all serve. A child that dies stops the whole with its reason, unless there is a fallback."""
@@ -169,7 +216,8 @@ class Supervisor:
 
     def _watch(self, wake: socket.socket) -> None:
         while not self._stops:
-            select.select([wake, *(self._runners.wait_on() if self._runners else [])], [], [], _POLL_S)
+            pause_s = _POLL_S if self._is_under_way() else _REST_S
+            select.select([wake, *(self._runners.wait_on() if self._runners else [])], [], [], pause_s)
             _drain(wake)
             if self._runners is not None:
                 self._runners.step()
@@ -180,6 +228,11 @@ class Supervisor:
                     self._say(f"{child.name} ended ({_reason(code)}) and was started again.")
             if self._workers is not None:
                 self._step_restart(self._workers)
+
+    def _is_under_way(self) -> bool:
+        """Whether workers are being replaced, or a child that ended waits to be started again."""
+        has_ended = any(child.exit_code() is not None for child in self._children())
+        return has_ended or (self._workers is not None and self._workers.is_replacing)
 
     def _step_restart(self, workers: Workers) -> None:
         if self._restarts_wanted and not workers.is_replacing:

@@ -49,10 +49,10 @@ class Workers:
         """Whether workers are still to be replaced."""
         return bool(self._to_replace) or self._next is not None
 
-    def start(self) -> None:
-        """Start all of them."""
+    def start(self, *, wait_fd: int | None = None) -> None:
+        """Start all of them; with ``wait_fd`` each serves once it has read a byte from there."""
         for child in self.serving:
-            child.start()
+            child.start(wait_fd=wait_fd)
 
     def replace_all(self) -> None:
         """Replace every worker, one at a time: the new one serves before the old one stops accepting."""
