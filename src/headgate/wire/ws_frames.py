@@ -180,20 +180,22 @@ class FrameReader:
             return -1
         first, second = data[at], data[at + 1]
         length, end = second & _LENGTH, at + 2
+        self.problem = self._fault(first, second, length)
         if length > _CONTROL_LIMIT:
             width = 2 if length == 126 else 8
             end += width
             length = int.from_bytes(data[at + 2 : end], "big")
         if second & _MASKED:
             end += 4
-        if len(data) < end:
+        if self.problem is not None or len(data) < end:
             return -1
-        self.problem = self._fault(first, second, length)
-        if self.problem is None:
-            self._mask = data[end - 4 : end] if second & _MASKED else b""
-            self._left = length
-            self._in_frame = True
-            self._open(first)
+        if length >> 63:
+            self.problem = "a frame is too long"
+            return -1
+        self._mask = data[end - 4 : end] if second & _MASKED else b""
+        self._left = length
+        self._in_frame = True
+        self._open(first)
         return end
 
     def _fault(self, first: int, second: int, length: int) -> str | None:
@@ -210,7 +212,7 @@ class FrameReader:
                 return "a message begins within another"
         elif opcode != 0 or self._kind is None:
             return f"a frame has the opcode {opcode}"
-        return "a frame is too long" if length >> 63 else None
+        return None
 
     def _open(self, first: int) -> None:
         opcode = first & _OPCODE
