@@ -157,6 +157,8 @@ BAD_MESSAGES: dict[str, tuple[str | bytes, str]] = {
     "a model that is no text": (json.dumps({**CREATE, "model": ["gpt-x"]}), "model_unreadable"),
     "two models": ('{"type":"response.create","model":"raw-x","model":"gpt-x"}', "model_unreadable"),
     "two types": ('{"type":"response.create","type":"response.cancel","model":"raw-x"}', "model_unreadable"),
+    "a name in capitals": ('{"type":"response.create","Model":"raw-x"}', "model_unreadable"),
+    "a second model in capitals": ('{"type":"response.create","Model":"raw-x","model":"gpt-x"}', "model_unreadable"),
     "an escaped name": ('{"type":"response.create","mode\\u006c":"raw-x"}', "model_forbidden"),
     "an unknown type": ('{"type":"response.begin","model":"gpt-x"}', "model_unreadable"),
     "no JSON": ("response.create raw-x", "model_unreadable"),

@@ -118,11 +118,10 @@ class SocketGuard:
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        names = [name for name, _ in pairs]
+    names = [name.lower() for name, _ in pairs]  # Go's JSON reader takes "Model" for "model"
+    if len(set(names)) != len(names):
         raise _Twice(next(name for name in names if names.count(name) > 1)[:60])
-    return found
+    return dict(pairs)
 
 
 def _models_in(value: Any, depth: int = _DEPTH) -> Iterator[str]:
@@ -130,7 +129,7 @@ def _models_in(value: Any, depth: int = _DEPTH) -> Iterator[str]:
     if not depth:
         raise RecursionError
     for name, part in value.items() if isinstance(value, dict) else enumerate(value):
-        if name == "model" and isinstance(part, str):
+        if isinstance(name, str) and name.lower() == "model" and isinstance(part, str):
             yield part
         elif isinstance(part, dict | list):
             yield from _models_in(part, depth - 1)
