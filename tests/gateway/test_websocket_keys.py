@@ -10,7 +10,8 @@ from websockets.sync.client import ClientConnection, connect
 from websockets.sync.connection import Connection
 from websockets.typing import Subprotocol
 
-from headgate.core.settings import Upstream
+from headgate.core.settings import Settings, Upstream
+from headgate.snapshot import SnapshotReader
 from support.client import read_answer
 from support.settings import settings_for
 from support.sockets import (
@@ -251,6 +252,27 @@ def test_a_response_goes_where_its_model_leads_or_nowhere(
     assert (close_code, reason) == (1008, f"headgate: {code}")
     assert said[0].startswith('{"type":"error","status":4')
     assert not talking.received
+
+
+def test_a_key_that_is_revoked_loses_its_open_connections(worker: WorkerProcess, talking: TalkingUpstream) -> None:
+    headers = bearer(FREE)
+    with (
+        connect(url(worker, "/v1/responses"), additional_headers=headers, ping_interval=0.05) as connection,
+        connect(url(worker, "/v1/responses"), additional_headers=bearer(LIMITED), ping_interval=0.05) as other,
+    ):
+        worker.publish(worker_settings(worker), {digest: key for digest, key in KEYS.items() if key.id != "key_free"})
+        try:
+            assert ended(connection)[:2] == (1008, "headgate: key_unknown")
+            other.send(json.dumps(CREATE))
+            assert "response.created" in str(other.recv(timeout=5))
+        finally:
+            worker.publish(worker_settings(worker), KEYS)
+            worker.taken_over()
+
+
+def worker_settings(worker: WorkerProcess) -> Settings:
+    """What the worker serves from."""
+    return SnapshotReader(worker.home.path).load().settings
 
 
 def test_a_stored_prompt_is_not_called_over_a_websocket(worker: WorkerProcess) -> None:

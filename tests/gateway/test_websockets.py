@@ -36,6 +36,7 @@ from support.upstream import ScriptedUpstream, answer
 from support.worker import WorkerProcess
 
 CREATE = {"type": "response.create", "model": "gpt-x", "input": "hi"}
+WAIT = {**CREATE, "input": "wait"}
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +72,6 @@ def worker(
 
 @pytest.fixture(autouse=True)
 def fresh(talking: TalkingUpstream, raw: RawUpstream) -> None:
-    talking.hold.clear()
     for noted in (talking.requests, talking.received, raw.heads):
         noted.clear()
 
@@ -166,10 +166,8 @@ def test_lanes_are_told_apart_and_a_refused_response_is_a_failed_row(
     worker: WorkerProcess, talking: TalkingUpstream
 ) -> None:
     with connect(url(worker, "/v1/responses")) as connection:
-        talking.hold.set()
-        connection.send(json.dumps({**CREATE, "stream_id": "a"}))
+        connection.send(json.dumps({**WAIT, "stream_id": "a"}))
         [connection.recv(timeout=5) for _ in range(2)]
-        talking.hold.clear()
         connection.send(json.dumps({**CREATE, "stream_id": "b"}))
         [connection.recv(timeout=5) for _ in range(4)]
         connection.send(json.dumps({**CREATE, "input": "fail"}))
@@ -430,9 +428,7 @@ def own_worker(tmp_path: Path, talking: TalkingUpstream, raw: RawUpstream) -> It
         started.stop()
 
 
-def test_load_idle_time_and_a_restart_end_connections_in_words(
-    own_worker: WorkerProcess, talking: TalkingUpstream
-) -> None:
+def test_load_idle_time_and_a_restart_end_connections_in_words(own_worker: WorkerProcess) -> None:
     address = url(own_worker, "/v1/responses")
     with connect(address, ping_interval=None) as first, connect(address, ping_interval=None) as second:
         with pytest.raises(InvalidStatus) as refused, connect(address):
@@ -442,9 +438,8 @@ def test_load_idle_time_and_a_restart_end_connections_in_words(
             ended(connection, "headgate: nothing passed for 1 s")
             (row,) = rows_of(own_worker, id_of(connection), 1)
             assert (row.outcome, row.error_type) == ("timeout", "upstream_stalled")
-    talking.hold.set()
     with connect(address, ping_interval=0.2) as last:
-        last.send(json.dumps(CREATE))
+        last.send(json.dumps(WAIT))
         last.recv(timeout=5)
         own_worker.process.terminate()
         ended(last, "headgate: the gateway stops")
@@ -462,12 +457,9 @@ def ended(connection: Connection, reason: str) -> None:
     assert (connection.close_code, connection.close_reason) == (1001, reason)
 
 
-def test_a_killed_worker_leaves_the_starts_of_the_connection_and_its_response(
-    own_worker: WorkerProcess, talking: TalkingUpstream
-) -> None:
-    talking.hold.set()
+def test_a_killed_worker_leaves_the_starts_of_the_connection_and_its_response(own_worker: WorkerProcess) -> None:
     with connect(url(own_worker, "/v1/responses")) as connection:
-        connection.send(json.dumps(CREATE))
+        connection.send(json.dumps(WAIT))
         connection.recv(timeout=5)
         session = id_of(connection)
         own_worker.kill()

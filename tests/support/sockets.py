@@ -35,7 +35,6 @@ class TalkingUpstream:
     def __init__(self) -> None:
         self.requests: list[Request] = []
         self.received: list[str | bytes] = []
-        self.hold = threading.Event()  # set: an answer stops after its first word
         self._server = serve(
             self._talk, "127.0.0.1", 0, select_subprotocol=lambda _, offered: offered[0] if offered else None
         )
@@ -83,7 +82,7 @@ class TalkingUpstream:
         say(connection, type="response.created", response=response, **more)
         for word in ("Hel", "lo"):
             say(connection, type="response.output_text.delta", delta=word, item_id="i", **more)
-            if self.hold.is_set():
+            if event.get("input") == "wait":  # for more than the first word
                 return
         if is_session:
             say(connection, type="response.output_audio.delta", delta="QUJD" * 100, **more)

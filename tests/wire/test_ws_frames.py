@@ -179,6 +179,19 @@ def test_a_message_that_inflates_too_far_is_dropped_while_the_context_goes_on() 
     assert reader.feed(data) == [Message("text", b"", is_whole=False), Message("text", b"ab" * 9)]
 
 
+def test_bytes_behind_the_end_of_a_deflated_stream_are_not_guessed_at() -> None:
+    ended = zlib.compressobj(wbits=-15)
+    packed = ended.compress(b"a") + ended.flush()
+    for keeps_context in (True, False):
+        reader = FrameReader(is_masked=False, inflater=Inflater(keeps_context=keeps_context))
+        head = bytes((0xC1, len(packed) + 1))
+        assert [message.is_whole for message in reader.feed(head + packed + b"b")] == [False]
+        assert "behind its end" in (reader.note or "")
+    reader = FrameReader(is_masked=False, inflater=Inflater(keeps_context=False))
+    whole = bytes((0xC1, len(packed))) + packed
+    assert reader.feed(whole + whole) == [Message("text", b"a"), Message("text", b"a")]
+
+
 def test_a_bomb_is_given_up_after_64_times_its_size() -> None:
     packer = zlib.compressobj(9, zlib.DEFLATED, -15)
     packed = b"".join(packer.compress(bytes(1 << 20)) for _ in range(64)) + packer.flush(zlib.Z_SYNC_FLUSH)

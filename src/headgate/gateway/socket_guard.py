@@ -65,7 +65,7 @@ class SocketGuard:
         if message.kind == "binary":
             raise self._unreadable("is binary")
         try:
-            event = json.loads(message.data, object_pairs_hook=_once)
+            event = json.loads(message.data.decode("utf-8"), object_pairs_hook=_once)
         except _Twice as error:
             raise self._unreadable(f'names "{error}" twice') from None
         except (ValueError, RecursionError):

@@ -9,7 +9,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from headgate.core.errors import Forbidden, HeadgateError, MalformedRequest
-from headgate.core.ids import monotonic_ns, monotonic_s
+from headgate.core.ids import monotonic_ns, monotonic_s, now_us
 from headgate.gateway import record
 from headgate.gateway.answering import Client
 from headgate.gateway.auth import check_model, principal_of
@@ -119,6 +119,7 @@ class SocketRelay(Relay):
         self._held_until_s = _NEVER
         self._closed: tuple[str, int | None, str] | None = None  # by whom first, code, reason
         self._guard: SocketGuard | None = None
+        self._snapshot = worker.snapshot
         self._turns: Turns | None = None
         self._readers = (FrameReader(is_masked=True), FrameReader(is_masked=False))
         self._undurable: list[bytes] = []  # what waits for a record to be on disk (durability group)
@@ -254,6 +255,9 @@ class SocketRelay(Relay):
         if message.kind == "close" and self._closed is None:
             self._closed = ("client", *close_of(message.data))
         elif message.kind == "text" and message.is_whole and self._turns is not None:
+            fault = self.worker.fault_of_disk()
+            if fault is not None:
+                raise fault
             self._turns.client_said(message.data)
 
     def upstream_data(self, connection: UpstreamConnection, pieces: list[bytes], is_last: bool) -> None:
@@ -438,8 +442,28 @@ class SocketRelay(Relay):
         """Bytes came since the last sweep."""
         if self._phase != "open":
             super().renew(now_s)
-        elif not self._is_paused and not self._is_held_back:
+            return
+        if not self._is_still_allowed():
+            return
+        if not self._is_paused and not self._is_held_back:
             self.deadline_s = now_s + self._idle_s
+
+    def _is_still_allowed(self) -> bool:
+        """Keys are revoked and expire while a connection lasts; it goes on under what holds now."""
+        snapshot = self.worker.snapshot
+        expires_at_us = None if self.principal is None else self.principal.expires_at_us
+        if snapshot is self._snapshot and (expires_at_us is None or now_us() < expires_at_us):
+            return True
+        self._snapshot = snapshot
+        try:
+            self.principal = principal_of(self.head, snapshot)
+            if self.principal.models:
+                self._check_limited(self.asked.model)
+        except HeadgateError as error:
+            self._refuse_message(error)
+            return False
+        self._guard = SocketGuard(self, self.principal)
+        return True
 
     def deadline_passed(self) -> None:
         """The deadline of the current phase has passed."""

@@ -67,6 +67,9 @@ class Inflater:
                     out.append(piece)
                 else:
                     out.clear()
+            if self._stream.eof and (data or self._stream.unused_data):
+                self.problem = "a deflated message goes on behind its end"
+                return None
         except zlib.error as error:
             self.problem = f"its deflated messages are damaged: {error}"[:200]
             return None
@@ -74,7 +77,7 @@ class Inflater:
 
     def end(self, limit_bytes: int) -> list[bytes] | None:
         """What is left of a message at its end."""
-        out = self.feed(_MESSAGE_END, limit_bytes)
+        out = [] if self._stream.eof else self.feed(_MESSAGE_END, limit_bytes)
         if not self._keeps_context and self.problem is None:
             self._stream = zlib.decompressobj(-self._window_bits)
         elif self._stream.eof and self.problem is None:
