@@ -14,7 +14,7 @@ from headgate.gateway import record
 from headgate.gateway.copies import Copy
 from headgate.spool.record import Attempt, Capture, FinalRecord, Outcome, StartRecord
 from headgate.wire.fold_openai import RESPONSE_ENDS, ResponsesStreamFold
-from headgate.wire.folded import NOTHING, Folded
+from headgate.wire.folded import NOTHING, Folded, error_of, usage_text
 from headgate.wire.loose import UNREADABLE, dump, load, text_or_none
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _AT_ONCE = 64
 _TEXT_LIMIT = 1024
-_SAID_BY_CALLER = "conversation.item.input_audio_transcription.completed"
+_HEARD = "conversation.item.input_audio_transcription."
 _AUDIO = frozenset(("input_audio_buffer.append", "response.output_audio.delta", "response.audio.delta"))
 """Base64 of sound, 64 KB a second and more: it would take the room of all that can be read."""
 
@@ -32,11 +32,34 @@ class _Event(msgspec.Struct, gc=False):
     event_id: Any = None
     stream_id: Any = None
     response_id: Any = None
+    item_id: Any = None
     status: Any = None
     model: Any = None
+    transcript: Any = None
     response: msgspec.Raw = NOTHING
     session: msgspec.Raw = NOTHING
     error: msgspec.Raw = NOTHING
+    usage: msgspec.Raw = NOTHING
+
+
+class _Transcriber(msgspec.Struct, gc=False):
+    model: str | None = None
+
+
+class _Input(msgspec.Struct, gc=False):
+    transcription: _Transcriber | None = None
+
+
+class _Audio(msgspec.Struct, gc=False):
+    input: _Input | None = None
+
+
+class _Session(msgspec.Struct, gc=False):
+    """What a session says of its models; the one that transcribes stood elsewhere in the beta (seen 2026-11)."""
+
+    model: str | None = None
+    audio: _Audio | None = None
+    input_audio_transcription: _Transcriber | None = None
 
 
 class _Named(msgspec.Struct, gc=False):
@@ -49,6 +72,9 @@ class _Named(msgspec.Struct, gc=False):
 
 _decode = msgspec.json.Decoder(_Event).decode
 _decode_named = msgspec.json.Decoder(_Named).decode
+_decode_session = msgspec.json.Decoder(_Session).decode
+_PLAIN = tuple(name for name in _Event.__struct_fields__ if getattr(_Event(), name) is None)
+_RAW = tuple(name for name in _Event.__struct_fields__ if name not in _PLAIN)
 
 
 def _read(data: bytes) -> _Event | None:
@@ -59,9 +85,9 @@ def _read(data: bytes) -> _Event | None:
     if not isinstance(value, dict):
         return None
     event = _Event()
-    for key in ("type", "event_id", "stream_id", "response_id", "status", "model"):
+    for key in _PLAIN:
         setattr(event, key, value.get(key))
-    for key in ("response", "session", "error"):
+    for key in _RAW:
         if key in value:
             setattr(event, key, msgspec.Raw(dump(value[key]).encode()))
     return event
@@ -78,14 +104,13 @@ def _named(raw: msgspec.Raw) -> _Named:
 
 
 class Turn:
-    """One response: asked for by the client, or begun by the server."""
+    """One response: asked for by the client, or begun by the server; or a transcription of what the client said."""
 
-    def __init__(
-        self, turns: "Turns", request: list[Copy], audio: int, model: str | None, event_id: str | None
-    ) -> None:
+    def __init__(self, turns: "Turns", request: list[Copy], model: str | None) -> None:
         relay = turns.relay
         self.started_ns = monotonic_ns()
-        self.event_id = event_id
+        self.event_id: str | None = None
+        self.model: str | None = None  # as the session says, where nothing else does
         self.lane: str | None = None
         self.response_id: str | None = None
         self.identity: dict[str, Any] = dict(relay.asked.identity)
@@ -101,9 +126,10 @@ class Turn:
         self.request = request
         self.response = Copy(relay.worker.copies, turns.copy_bytes)
         self.fold = ResponsesStreamFold()
+        self.heard: Folded | None = None  # what a transcription said of itself
         self.first_ns = 0
         self.received_bytes = 0
-        self.audio_messages = audio
+        self.audio_messages = 0
         self.status: int | None = None
         relay.worker.spool.append_start(StartRecord(**self.identity))
 
@@ -133,6 +159,8 @@ class Turns:
         self._asked: deque[Turn] = deque()  # for, and not begun by the server
         self._by_id: dict[str, Turn] = {}
         self._by_lane: dict[str | None, Turn] = {}
+        self._transcriber: str | None = None
+        self._hearing: dict[str, Turn] = {}
         self._said: list[Copy] = []
         self._said_audio = 0
 
@@ -144,10 +172,10 @@ class Turns:
         self._keep_said(event, data)
         if event.type != "response.create":
             return
-        model = text_or_none(event.model) if not self._is_session else self._model
-        turn = self._begin([self._copy_of(data)] if not self._is_session else self._take_said(), model, event.event_id)
+        asked = text_or_none(event.model)
+        turn = self._begin_said() if self._is_session else self._begin([self._copy_of(data)], asked)
         if turn is not None:
-            turn.lane = text_or_none(event.stream_id)
+            turn.event_id, turn.lane = text_or_none(event.event_id), text_or_none(event.stream_id)
             self._asked.append(turn)
 
     def server_said(self, data: bytes) -> bool:
@@ -156,10 +184,10 @@ class Turns:
         if event is None or not isinstance(event.type, str):
             return False
         kind = event.type
-        if kind == _SAID_BY_CALLER:
-            self._keep_said(event, data)
-        elif kind.startswith("session."):
-            self._model = text_or_none(_named(event.session).model) or self._model
+        if kind.startswith(_HEARD):
+            return self._on_heard(event, kind.removeprefix(_HEARD), data)
+        if kind.startswith("session."):
+            self._on_session(event)
         elif kind == "error":
             return self._failed(event, data)
         elif kind.startswith("response."):
@@ -173,10 +201,11 @@ class Turns:
 
     def end(self, outcome: Outcome, error_type: str | None, message: str | None) -> None:
         """The connection is over: what has not ended ends with it."""
-        for turn in (*self._by_id.values(), *self._asked):
+        for turn in (*self._by_id.values(), *self._asked, *self._hearing.values()):
             self._write(turn, outcome, error_type, message)
         self._asked.clear()
         self._by_id.clear()
+        self._hearing.clear()
         self._by_lane.clear()
         for copy in self._said:
             copy.let_go()
@@ -191,7 +220,7 @@ class Turns:
             return self._by_lane.get(lane)
         turn = self._by_id.get(response_id)
         if turn is None and named is not None:
-            turn = self._first_asked(lane) or self._begin(self._take_said(), self._model, None)
+            turn = self._first_asked(lane) or self._begin_said()
             if turn is not None:
                 turn.response_id, turn.status = response_id, 200
                 turn.lane = lane
@@ -220,6 +249,47 @@ class Turns:
         self._record(turn)
         return True
 
+    # What was heard: a model of its own, with its own price.
+
+    def _on_session(self, event: _Event) -> None:
+        try:
+            session = _decode_session(event.session)
+        except UNREADABLE:
+            return
+        self._model = session.model or self._model
+        heard_by = session.input_audio_transcription
+        if session.audio is not None and session.audio.input is not None:
+            heard_by = session.audio.input.transcription or heard_by
+        if heard_by is not None:
+            self._transcriber = heard_by.model or self._transcriber
+
+    def _on_heard(self, event: _Event, step: str, data: bytes) -> bool:
+        item = text_or_none(event.item_id) or ""
+        turn = self._hearing.get(item)
+        if turn is None:
+            turn = self._begin([], self._transcriber)
+            if turn is None:
+                return False
+            turn.status = 200
+            self._hearing[item] = turn
+        turn.take(f"{_HEARD}{step}", data)
+        if step not in ("completed", "failed"):
+            return False
+        if step == "completed":
+            self._keep_said(event, data)
+        del self._hearing[item]
+        error_type, message = error_of(event.error) if event.error is not NOTHING else (None, None)
+        said = event.transcript if isinstance(event.transcript, str) else ""
+        turn.heard = Folded(
+            usage_raw=usage_text(event.usage),
+            output_chars=len(said),
+            finish_reason=step,
+            error_type=error_type,
+            error_message=message,
+        )
+        self._record(turn)
+        return True
+
     # Its request.
 
     def _copy_of(self, data: bytes) -> Copy:
@@ -238,18 +308,22 @@ class Turns:
         copy = self._said[0]
         copy.add(b"%b%b" % (b",\n" if copy.byte_count else b"[", data))
 
-    def _take_said(self) -> list[Copy]:
+    def _begin_said(self) -> Turn | None:
+        """A response to all that was said since the one before."""
         said, self._said = self._said, []
-        return said
-
-    def _begin(self, request: list[Copy], model: str | None, event_id: Any) -> Turn | None:
         audio, self._said_audio = self._said_audio, 0
-        if len(self._by_id) + len(self._asked) >= _AT_ONCE:
+        turn = self._begin(said, None)
+        if turn is not None:
+            turn.model, turn.audio_messages = self._model, audio
+        return turn
+
+    def _begin(self, request: list[Copy], model: str | None) -> Turn | None:
+        if len(self._by_id) + len(self._asked) + len(self._hearing) >= _AT_ONCE:
             self.missed += 1
             for copy in request:
                 copy.let_go()
             return None
-        return Turn(self, request, audio, model, text_or_none(event_id))
+        return Turn(self, request, model)
 
     # Its row.
 
@@ -262,14 +336,14 @@ class Turns:
 
     def _write(self, turn: Turn, outcome: Outcome | None, error_type: str | None, message: str | None) -> None:
         relay = self.relay
-        folded = turn.fold.finish()
+        folded = turn.heard or turn.fold.finish()
         final = FinalRecord(**turn.identity)
         has_failed = folded.error_type is not None or folded.finish_reason == "failed"
         final.outcome = outcome or ("upstream_error" if has_failed else "ok")
         final.status = turn.status
         final.latency_us = (monotonic_ns() - turn.started_ns) // 1000
         final.ttft_us = (turn.first_ns - turn.started_ns) // 1000 if turn.first_ns else None
-        self._add_said(final, folded)
+        self._add_said(turn, final, folded)
         final.attempts = [
             Attempt(
                 upstream=final.upstream or "",
@@ -292,9 +366,9 @@ class Turns:
         for copy in (*turn.request, turn.response):
             copy.let_go()
 
-    def _add_said(self, final: FinalRecord, folded: Folded) -> None:
+    def _add_said(self, turn: Turn, final: FinalRecord, folded: Folded) -> None:
         relay = self.relay
-        final.model = folded.model or final.model_requested or self._model
+        final.model = folded.model or turn.model or final.model_requested
         final.response_id = folded.response_id
         final.service_tier = folded.service_tier
         final.finish_reason = folded.finish_reason
