@@ -50,6 +50,33 @@ def test_what_was_heard_is_a_row_of_the_model_that_transcribes(start_worker: Sta
     assert "Hello?" in worker.bodies(response.request_id).request.decode()
 
 
+def test_of_another_websocket_the_row_has_the_messages_of_both_sides(
+    start_worker: Start, talking: TalkingUpstream
+) -> None:
+    worker = start_worker(settings_for(Upstream(name="main", kind="openai", base_url=talking.base_url)))
+    asked = [
+        {"type": "say", "event": {"type": "session.started"}},
+        {"type": "session.input_audio.append", "audio": "QUJD" * 1000},
+        {"type": "say", "event": {"type": "session.output_audio.delta", "delta": "QUJD" * 1000}},
+        {"type": "say", "event": {"type": "session.closed"}},
+    ]
+    with connect(f"ws://127.0.0.1:{worker.port}/v1/live", compression=None) as connection:
+        for event in asked:
+            connection.send(json.dumps(event))
+        while "session.closed" not in str(connection.recv(timeout=5)):
+            pass
+    (row,) = worker.recorded()
+    bodies = worker.bodies(row.request_id)
+    assert [json.loads(line)["type"] for line in bodies.request.splitlines()] == ["say", "say", "say"]
+    assert [json.loads(line)["type"] for line in bodies.response.splitlines()] == ["session.started", "session.closed"]
+    assert (row.endpoint, row.status, row.capture) == ("other", 101, "truncated")
+    assert row.response_bytes > 4000
+    assert (
+        row.fold_note == "request: the sound in 1 message(s) is left out; answer: the sound in 1 message(s) is left out"
+    )
+    assert row.response_content_type == "application/jsonl"
+
+
 @pytest.mark.parametrize("capture", ["metadata", "none"])
 def test_what_is_not_to_be_kept_is_not(start_worker: Start, talking: TalkingUpstream, capture: str) -> None:
     worker = start_worker(settings_for(Upstream(name="main", kind="openai", base_url=talking.base_url)))

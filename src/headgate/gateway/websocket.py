@@ -23,6 +23,7 @@ from headgate.gateway.route import check_path
 from headgate.gateway.socket_connection import SocketConnection
 from headgate.gateway.socket_guard import SocketGuard
 from headgate.gateway.socket_handshake import model_asked, prepared, with_model
+from headgate.gateway.socket_lines import Lines
 from headgate.gateway.sockets import peer_has_closed
 from headgate.gateway.tee import Tee
 from headgate.gateway.turns import Turns
@@ -120,7 +121,7 @@ class SocketRelay(Relay):
         self._closed: tuple[str, int | None, str] | None = None  # by whom first, code, reason
         self._guard: SocketGuard | None = None
         self._snapshot = worker.snapshot
-        self._turns: Turns | None = None
+        self._turns: Turns | Lines | None = None
         self._readers = (FrameReader(is_masked=True), FrameReader(is_masked=False))
         self._undurable: list[bytes] = []  # what waits for a record to be on disk (durability group)
         self._is_waiting = False
@@ -198,6 +199,8 @@ class SocketRelay(Relay):
         endpoint = _ENDPOINTS.get(self.place.rest)
         if endpoint is not None and self.place.endpoint.dialect == "openai":
             self._turns = Turns(self, endpoint)
+        else:
+            self._turns = Lines(self)
         self.reply.is_open = True
         self._phase = "open"
         self.renew(monotonic_s())
