@@ -56,6 +56,12 @@ POINTS = (
         + ("tests/wire/test_decode.py",),
     ),
     Point(number=7, name="stateful paths", tests=("tests/journeys/test_accounts.py",)),
+    Point(
+        number=8,
+        name="WebSockets",
+        tests=("tests/gateway/test_websockets.py", "tests/gateway/test_websocket_keys.py")
+        + ("tests/wire/test_ws_frames.py", "tests/journeys/test_aimock.py"),
+    ),
     Point(number=9, name="speed", recipe="make bench"),
 )
 

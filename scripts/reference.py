@@ -159,7 +159,8 @@ def http() -> str:
         "are read for model, tokens and finish reason:\n\n",
         table(("method", "path", "column `endpoint`", "answer is read"), relayed()),
         "\n`GET /v1/models` lists what the key can call. Every other path below `/v1` is passed through as it is, and "
-        "logged as `other` with status, latency and bytes.\n",
+        "logged as `other` with status, latency and bytes. WebSockets below `/v1` are relayed too; each response on "
+        "`/v1/realtime` is logged as `openai.realtime`, on `/v1/responses` as `openai.responses`.\n",
         "\n## Health\n\n",
         table(
             ("method", "path", "answer"),

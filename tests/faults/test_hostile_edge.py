@@ -108,7 +108,11 @@ CORPUS: dict[str, tuple[bytes, int]] = {
     "only garbage": (b"\x00\xff\xfe garbage \r\n\r\n", 400),
     "method unknown": (sized(line=b"BREW /v1/chat/completions HTTP/1.1\r\n"), 400),
     "method in small letters": (sized(line=LINE.replace(b"POST", b"post")), 400),
-    "websocket": (get(b"/v1/realtime", b"Connection: Upgrade\r\nUpgrade: websocket\r\n"), 400),
+    "websocket beside the API": (get(b"/ui", b"Connection: Upgrade\r\nUpgrade: websocket\r\n"), 400),
+    "websocket with a body": (
+        get(b"/v1/realtime", b"Connection: Upgrade\r\nUpgrade: websocket\r\nContent-Length: 3\r\n") + b"abc",
+        400,
+    ),
 }
 
 

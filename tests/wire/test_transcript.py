@@ -16,6 +16,7 @@ ENDPOINTS = [
     "openai.chat",
     "openai.completions",
     "openai.responses",
+    "openai.realtime",
     "openai.embeddings",
     "anthropic.messages",
     "other",
@@ -33,6 +34,30 @@ def read(endpoint: str, request: Any, response: Any = None) -> Transcript:
 
 def streamed(endpoint: str, name: str) -> list[Part]:
     return transcript(endpoint, b"{}", RECORDINGS[name], SSE).output
+
+
+def test_what_was_said_on_a_realtime_connection_before_a_response_reads_as_its_request() -> None:
+    tool = {"type": "function", "name": "hang_up"}
+    events = [
+        {"type": "session.update", "session": {"type": "realtime", "instructions": "Be brief.", "tools": [tool]}},
+        {
+            "type": "conversation.item.create",
+            "item": {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "Hello?"}]},
+        },
+        {"type": "conversation.item.input_audio_transcription.completed", "transcript": "And you?"},
+        {"type": "response.create", "response": {"max_output_tokens": 9}},
+        "damaged",
+    ]
+    answer = {"output": [{"type": "message", "content": [{"type": "output_audio", "transcript": "Fine."}]}]}
+    found = read("openai.realtime", events, answer)
+    assert found.messages == [
+        Message(role="system", parts=[said("Be brief.")]),
+        Message(role="user", parts=[said("Hello?")]),
+        Message(role="user", parts=[said("And you?")]),
+    ]
+    assert (found.output, found.tools, found.parameters) == ([said("Fine.")], ["hang_up"], {"max_output_tokens": 9})
+    cut = b'data: {"type":"response.output_audio_transcript.delta","output_index":0,"delta":"Fi"}\n\n'
+    assert transcript("openai.realtime", b"[]", cut, SSE).output == [said("Fi")]
 
 
 def test_chat_with_tools_images_and_a_system_message() -> None:

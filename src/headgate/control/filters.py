@@ -20,7 +20,8 @@ FILTERS: dict[str, str] = {
     "model": "Model as asked for or as answered; `*` and `?` match any text or character.",
     "prompt": "Prompt name, or name@version, or name@alias.",
     "key": "Headgate key, by id or name.",
-    "endpoint": "openai.chat, openai.responses, openai.completions, openai.embeddings, anthropic.messages, other.",
+    "endpoint": "openai.chat, openai.responses, openai.realtime, openai.completions, openai.embeddings, "
+    "anthropic.messages, model.infer, other.",
     "outcome": "ok, refused, upstream_error, upstream_aborted, timeout, client_closed, interrupted.",
     "status": "HTTP status: 429, or a class: 4xx.",
     "upstream": "Name of the upstream.",

@@ -33,7 +33,8 @@ _STRIP_HEIGHT = 48
 _RANGES = (("1h", "last hour"), ("24h", "last 24 hours"), ("7d", "last 7 days"), ("30d", "last 30 days"))
 _ANY_TIME = "all"
 _ENDPOINTS = (
-    "openai.chat", "openai.responses", "openai.completions", "openai.embeddings", "anthropic.messages", "other",
+    "openai.chat", "openai.responses", "openai.realtime", "openai.completions", "openai.embeddings",
+    "anthropic.messages", "other",
 )  # fmt: skip
 _OUTCOMES = ("ok", "refused", "upstream_error", "upstream_aborted", "timeout", "client_closed", "interrupted")
 _PURPOSES = ("traffic", "eval", "judge", "embedding", "shadow", "probe", "all")

@@ -50,6 +50,7 @@ class EdgeProtocol(HttpToolsProtocol):
     """One client connection."""
 
     worker: Worker  # set on the subclass that `protocol_for` makes
+    _kind: type[Relay] = Relay  # what a call becomes
 
     def __init__(
         self,
@@ -106,7 +107,10 @@ class EdgeProtocol(HttpToolsProtocol):
             self._reject(error.__context__ if isinstance(error.__context__, HeadgateError) else None, str(error))
             return
         except httptools.HttpParserUpgrade as error:
-            self._go_on_without_upgrade(data[error.args[0] :])
+            if self._is_offering:
+                self._go_on_without_upgrade(data[error.args[0] :])
+            else:
+                self._go_on_as_websocket(data[error.args[0] :])
             return
         if self._is_in_head and is_of_head:
             self._head_bytes += len(data)
@@ -153,6 +157,12 @@ class EdgeProtocol(HttpToolsProtocol):
         self.parser = httptools.HttpRequestParser(self)
         self.data_received(head + rest)
 
+    def _go_on_as_websocket(self, rest: bytes) -> None:
+        """No HTTP follows on this connection, unless the upstream does not switch: then its answer ends it."""
+        from headgate.gateway.websocket import take_over
+
+        take_over(self, self._running, rest)
+
     def on_message_begin(self) -> None:
         self.url = b""
         self.headers = []
@@ -168,8 +178,8 @@ class EdgeProtocol(HttpToolsProtocol):
         self._is_in_head = False
         fresh, self._fresh = self._fresh, b""
         url, parser = self.url, self.parser
-        if parser.should_upgrade():
-            self._offer_of_upgrade()
+        if parser.should_upgrade() and not self._is_closing() and not self._begins_websocket():
+            self._is_offering = True
             return
         headers, self.headers = self.headers, []  # what follows a body are trailers
         if self._is_closing():
@@ -214,11 +224,20 @@ class EdgeProtocol(HttpToolsProtocol):
             self._is_lingering or self.transport.is_closing() or (running is not None and not running.reply.keep_alive)
         )
 
-    def _offer_of_upgrade(self) -> None:
+    def _begins_websocket(self) -> bool:
+        """Whether the offer to upgrade is taken up; else it is ignored."""
         offered = b",".join(value for name, value in self.headers if name.lower() == b"upgrade").lower()
-        if b"websocket" in offered or self.parser.get_method() == b"CONNECT":
-            raise MalformedRequest("this gateway relays no WebSockets yet.", code="upgrade_unsupported")
-        self._is_offering = True
+        method = self.parser.get_method()
+        if method == b"CONNECT":
+            raise MalformedRequest("this gateway is no proxy for CONNECT.", code="upgrade_unsupported")
+        if b"websocket" not in offered or method != b"GET" or self.parser.get_http_version() == "1.0":
+            return False
+        from headgate.gateway.websocket import SocketRelay, prepared  # not before the first one comes
+
+        is_busy = self._running is not None or (self.cycle is not None and not self.cycle.response_complete)
+        self.headers = prepared(self.url.partition(b"?")[0], self.headers, is_busy=is_busy)
+        self._kind = SocketRelay
+        return True
 
     def on_body(self, body: bytes) -> None:
         if self._reading is not None:
@@ -261,7 +280,7 @@ class EdgeProtocol(HttpToolsProtocol):
         origin = head.noted.get(b"origin")
         if origin is not None and origin.decode("latin-1") in worker.settings.server.origins:
             reply.cors = cors_lines(origin, head.noted)
-        kind = ModelCall if place.endpoint.dialect == "inference" else Relay
+        kind = ModelCall if place.endpoint.dialect == "inference" else self._kind
         relay = kind(self, worker, place, method, self.url, head, reply)
         relay.has_body = is_whole  # then its key is looked at once
         self._reading = relay

@@ -106,14 +106,7 @@ class Incoming:
                 read_body(asked, place, self.body, head.text(b"content-type"))
         finally:
             describe(asked, head, principal)
-        if endpoint is MISPLACED[endpoint.dialect]:
-            path = self.target.partition(b"?")[0].decode("latin-1")
-            raise NotFound(
-                f'no such path: "{path[:200]}".',
-                code="wrong_base_url",
-                hint="Set the client's base URL to http://HOST:PORT/v1 for OpenAI clients, to http://HOST:PORT for "
-                "Anthropic clients (their SDK adds /v1).",
-            )
+        self.check_place()
         if self.is_list_of_models:
             return
         if asked.calls_by_body or asked.calls_by_model or b"prompt" in head.own or b"vars" in head.own:
@@ -125,6 +118,18 @@ class Incoming:
         if worker.has_several(endpoint.dialect) and self._seek():
             return
         self.follow(worker.plan(endpoint.dialect, asked.model))
+
+    def check_place(self) -> None:
+        """Raises NotFound where a client's base URL is misspelt."""
+        endpoint = self.place.endpoint
+        if endpoint is MISPLACED[endpoint.dialect]:
+            path = self.target.partition(b"?")[0].decode("latin-1")
+            raise NotFound(
+                f'no such path: "{path[:200]}".',
+                code="wrong_base_url",
+                hint="Set the client's base URL to http://HOST:PORT/v1 for OpenAI clients, to http://HOST:PORT for "
+                "Anthropic clients (their SDK adds /v1).",
+            )
 
     def follow(self, plan: Plan) -> None:
         """This is where it may go."""

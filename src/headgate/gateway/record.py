@@ -77,7 +77,7 @@ def _final(
         error_message = error_message or folded.error_message
     final.error_type = error_type
     if error_message is not None and asked.capture == "full":
-        final.error_message = _clean_text(relay, error_message[:_MESSAGE_LIMIT])
+        final.error_message = clean_text(relay, error_message)
     return (final, *_bodies(relay, final, own_body))
 
 
@@ -153,7 +153,16 @@ def _stored_secret(relay: "Relay") -> list[bytes]:
     return [] if stored is None or len(stored) < _SECRET_LEAST else [stored]
 
 
-def _clean_text(relay: "Relay", text: str) -> str:
+def clean_text(relay: "Relay", text: str) -> str:
+    """A message for the log, without the secrets of its request."""
+    text = text[:_MESSAGE_LIMIT]
     for secret in (*_secrets_of_caller(relay), *_stored_secret(relay)):
         text = text.replace(secret.decode("latin-1"), _REMOVED.decode())
     return text
+
+
+def without_secrets(relay: "Relay", data: bytes) -> bytes:
+    """``data`` of either side, for the log."""
+    for secret in (*_secrets_of_caller(relay), *_stored_secret(relay)):
+        data = data.replace(secret, _REMOVED)
+    return data

@@ -41,6 +41,8 @@ _CLIENT_STALL_S = 300.0
 class Relay(Receiving):
     """One request on a client connection, from its head to its record."""
 
+    _connection_kind: type[UpstreamConnection] = UpstreamConnection
+
     def __init__(
         self,
         client: Client,
@@ -152,7 +154,7 @@ class Relay(Receiving):
         connect_s = handle.upstream.timeout.connect_s
         self._phase, self.deadline_s = "connect", _NEVER  # the dial has its own deadline
         try:
-            connection = await handle.pool.dial(connect_s)
+            connection = await handle.pool.dial(connect_s, self._connection_kind)
         except TimeoutError:
             self._attempt_failed("timeout", f"accepted no connection within {connect_s:g} s", noted="connect_timeout")
         except (OSError, ssl.SSLError) as error:

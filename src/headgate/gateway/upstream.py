@@ -310,10 +310,10 @@ class Pool:
                 return connection
         return None
 
-    async def dial(self, timeout_s: float) -> UpstreamConnection:
+    async def dial(self, timeout_s: float, kind: type[UpstreamConnection] = UpstreamConnection) -> UpstreamConnection:
         """A new connection. Raises TimeoutError, OSError or ssl.SSLError."""
         async with asyncio.timeout(timeout_s):
-            return await dial(self.origin, self._way, self._tls, lambda: UpstreamConnection(self))
+            return await dial(self.origin, self._way, self._tls, lambda: kind(self))
 
     def take_back(self, connection: UpstreamConnection) -> None:
         """Keep a connection whose exchange has ended, if it can carry another."""

@@ -201,6 +201,10 @@ class Worker:
                 f"this worker serves {self.max_in_flight} requests already, as many as it may.",
                 hint="Try again in a moment. Raise server.max_in_flight or server.workers where that happens often.",
             )
+        return self.fault_of_disk()
+
+    def fault_of_disk(self) -> HeadgateError | None:
+        """Why nothing can be recorded now, counted; None: it can, or need not."""
         if self.refuses_when_full and not self.spool.writable:
             self.counters.add("refused_disk_full")
             return DiskFull(

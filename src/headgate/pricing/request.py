@@ -72,7 +72,7 @@ def price_request(
 
 def _why_none(endpoint: str, status: int | None, reached: Reached) -> str | None:
     """Why there is no usage, and nothing to estimate one from; None: there is an answer to estimate it from."""
-    is_good = status is not None and 200 <= status < 300
+    is_good = status is not None and (200 <= status < 300 or status == 101)
     if endpoint == "other" and is_good:
         return NOT_PRICED
     if reached == "nobody":

@@ -145,8 +145,9 @@ def _output_counted_apart(
 
 
 def _read_responses(fields: dict[str, Any]) -> Usage:
-    inputs = _part(fields, "input_tokens_details")
-    outputs = _part(fields, "output_tokens_details")
+    # On a realtime connection the names have no s, and cached sound is told apart (seen 2026-11).
+    inputs = _part(fields, "input_tokens_details") or _part(fields, "input_token_details")
+    outputs = _part(fields, "output_tokens_details") or _part(fields, "output_token_details")
     return Usage(
         source="provider",
         input_tokens=_count(fields, "input_tokens"),
@@ -157,6 +158,7 @@ def _read_responses(fields: dict[str, Any]) -> Usage:
         detail=_detail(
             input_audio_tokens=_count(inputs, "audio_tokens"),
             output_audio_tokens=_count(outputs, "audio_tokens"),
+            cache_audio_read_tokens=_count(_part(inputs, "cached_tokens_details"), "audio_tokens"),
             input_image_tokens=_count(inputs, "image_tokens"),
             output_image_tokens=_count(outputs, "image_tokens"),
         ),

@@ -36,7 +36,7 @@ REQUEST_COLUMNS: tuple[Column, ...] = _columns(
     project             | VARCHAR        | project of the key
     key_id              | VARCHAR        | Headgate key that was used; NULL without one
     client              | VARCHAR        | user agent of the caller
-    endpoint            | VARCHAR        | openai.chat, anthropic.messages, ...; other for paths passed through raw
+    endpoint            | VARCHAR        | openai.chat, openai.realtime, anthropic.messages, ...; other for paths passed through raw
     method              | VARCHAR        | HTTP method
     path                | VARCHAR        | path as the caller wrote it
     stream              | BOOLEAN        | whether the answer was asked for as a stream

@@ -15,7 +15,7 @@ def body_of(endpoint: str, events: Iterable[Event]) -> dict[str, Any]:
     assemble: Callable[[Iterable[tuple[str, dict[str, Any]]]], dict[str, Any]]
     if endpoint == "anthropic.messages":
         assemble = _messages
-    elif endpoint == "openai.responses":
+    elif endpoint in ("openai.responses", "openai.realtime"):
         assemble = _responses
     else:
         assemble = _chat
@@ -158,7 +158,7 @@ def _fill(item: dict[str, Any], kind: str, said: str) -> None:
     elif "reasoning" in kind:
         item.setdefault("type", "reasoning")
         item["summary"] = [*items(item.get("summary")), {"type": "summary_text", "text": said}]
-    elif "output_text" in kind or "refusal" in kind:
+    elif "text" in kind or "refusal" in kind or "transcript" in kind:
         item.setdefault("type", "message")
         block = {"type": "refusal", "refusal": said} if "refusal" in kind else {"type": "output_text", "text": said}
         item["content"] = [*items(item.get("content")), block]

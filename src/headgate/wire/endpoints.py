@@ -78,7 +78,7 @@ def _hot_places() -> dict[bytes, Place]:
 
 
 _HOT = _hot_places()
-_API_WORDS = frozenset((b"chat", b"completions", b"embeddings", b"responses", b"messages", b"models"))
+_API_WORDS = frozenset((b"chat", b"completions", b"embeddings", b"responses", b"messages", b"models", b"realtime"))
 
 
 def place_of(method: bytes, path: bytes, *, speaks_anthropic: bool) -> Place | None:

@@ -141,7 +141,8 @@ class _Response(msgspec.Struct):
 
 _decode_event = msgspec.json.Decoder(_ResponsesEvent).decode
 _decode_response = msgspec.json.Decoder(_Response).decode
-_TERMINAL = frozenset(f"response.{word}" for word in ("completed", "failed", "incomplete", "cancelled", "done"))
+RESPONSE_ENDS = frozenset(f"response.{word}" for word in ("completed", "failed", "incomplete", "cancelled", "done"))
+"""The last event of a response; `done` on a realtime connection."""
 _TEXT_DELTAS = frozenset(
     f"response.{word}.delta"
     for word in (
@@ -154,6 +155,8 @@ _TEXT_DELTAS = frozenset(
         "reasoning_text",
         "reasoning_summary_text",
         "audio_transcript",
+        "output_audio_transcript",
+        "text",
     )
 )
 
@@ -187,7 +190,7 @@ class ResponsesStreamFold(StreamFold):
             self._on_error_event(kind, loose if loose is not None else load(data))
 
     def _on_response(self, kind: str, raw: bytes) -> None:
-        if kind not in _TERMINAL and self.model is not None:
+        if kind not in RESPONSE_ENDS and self.model is not None:
             return
         try:
             response = _decode_response(raw)
@@ -199,7 +202,7 @@ class ResponsesStreamFold(StreamFold):
         self.usage = usage_text(response.usage) or self.usage
         self.on_error(response.error)
         self._on_state(kind, response)
-        if kind in _TERMINAL and not self.output_chars:
+        if kind in RESPONSE_ENDS and not self.output_chars:
             self._count_output(load(raw))
 
     def _on_loose_response(self, kind: str, response: dict[str, Any]) -> None:
@@ -213,14 +216,14 @@ class ResponsesStreamFold(StreamFold):
             incomplete_details=response.get("incomplete_details"),
         )
         self._on_state(kind, state)
-        if kind in _TERMINAL and not self.output_chars:
+        if kind in RESPONSE_ENDS and not self.output_chars:
             self._count_output(response)
 
     def _on_state(self, kind: str, response: _Response) -> None:
         self.response_id = text_or_none(response.id) or self.response_id
         self.model = text_or_none(response.model) or self.model
         self.service_tier = text_or_none(response.service_tier) or self.service_tier
-        if kind in _TERMINAL:
+        if kind in RESPONSE_ENDS:
             self.ended = True
             self.finish_reason = finish_of(response.status, response.incomplete_details)
 

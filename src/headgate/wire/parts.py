@@ -133,6 +133,8 @@ def _other(kind: str, block: dict[str, Any]) -> Part:
         title = name(file.get("filename")) or name(block.get("title")) or kind
         said = text(source.get("data")) if source.get("type") == "text" else _address(file, source)
         return Part(kind="other", text=said, name=title, id=name(file.get("file_id")))
+    if kind in ("audio", "output_audio", "input_audio") and isinstance(block.get("transcript"), str):
+        return Part(kind="text", text=text(block["transcript"]))  # of a realtime session
     if kind == "input_audio":
         audio = mapping(block.get("input_audio"))
         return Part(kind="other", text=f"{text(audio.get('format'))}, {_base64_bytes(audio.get('data'))}", name="audio")

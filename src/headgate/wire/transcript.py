@@ -10,6 +10,7 @@ from headgate.wire.assemble import body_of
 from headgate.wire.folded import error_of
 from headgate.wire.loose import dump, load
 from headgate.wire.parts import Message, Part, PartKind, items, mapping, message_parts, name, parts_of, text
+from headgate.wire.session import session_request
 from headgate.wire.sse import EventStream
 
 __all__ = ["Message", "Part", "PartKind", "Transcript", "input_text", "output_text", "transcript"]
@@ -21,7 +22,9 @@ _MAX_TOKEN_IDS = 1_000_000
 _CONTENT_KEYS = frozenset(("messages", "system", "input", "instructions", "tools", "functions"))
 _READABLE = frozenset(
     ("openai.chat", "openai.responses", "openai.completions", "openai.embeddings", "anthropic.messages")
+    + ("openai.realtime",)
 )
+_OF_RESPONSES = ("openai.responses", "openai.realtime")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +43,8 @@ def transcript(endpoint: str, request: bytes, response: bytes, content_type: str
     if endpoint not in _READABLE:
         return Transcript(note="this endpoint has no transcript; see the raw bodies")
     asked = load(request)
+    if endpoint == "openai.realtime":
+        asked = session_request(asked)
     notes: list[str] = []
     if request and not isinstance(asked, dict):
         notes.append("the request is not a whole JSON object")
@@ -126,7 +131,7 @@ def _messages(endpoint: str, asked: dict[str, Any]) -> list[Message]:
         return _bare(asked.get("input"))
     if endpoint == "openai.completions":
         return _bare(asked.get("prompt"))
-    if endpoint == "openai.responses":
+    if endpoint in _OF_RESPONSES:
         return _system(asked.get("instructions")) + _response_input(asked.get("input"))
     messages = _system(asked.get("system")) if endpoint == "anthropic.messages" else []
     for message in items(asked.get("messages")):
@@ -231,7 +236,7 @@ def _answer(endpoint: str, body: dict[str, Any]) -> list[Part]:
     parts: list[Part] = []
     if endpoint == "anthropic.messages":
         return parts_of(body.get("content"))
-    if endpoint == "openai.responses":
+    if endpoint in _OF_RESPONSES:
         for item in items(body.get("output")):
             is_message = isinstance(item, dict) and item.get("type") == "message"
             parts += parts_of(item["content"] if is_message and "content" in item else item)
