@@ -5,9 +5,10 @@ from typing import TYPE_CHECKING
 from headgate.core.errors import HeadgateError, NotFound, Unavailable
 from headgate.core.ids import monotonic_ns
 from headgate.gateway.attempts import Attempts
-from headgate.gateway.auth import check_model, principal_of
+from headgate.gateway.auth import principal_of
 from headgate.gateway.head import RequestHead
 from headgate.gateway.intake import Asked, describe, read_body, read_members
+from headgate.gateway.limited import check_limits
 from headgate.gateway.route import Plan
 from headgate.gateway.upload import LEAST_BYTES
 from headgate.gateway.worker import Worker
@@ -121,7 +122,7 @@ class Incoming:
         if self.wanted is not None or b"kb" in head.own:
             self._ask_knowledge()
         if principal.models:
-            check_model(principal, asked.model)
+            check_limits(self, principal)
         if worker.has_several(endpoint.dialect) and self._seek():
             return
         self.follow(worker.plan(endpoint.dialect, asked.model))

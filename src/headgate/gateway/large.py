@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from headgate.core.errors import Unavailable
 from headgate.gateway.intake import USED
+from headgate.gateway.limited import MODEL_SPELLINGS
 from headgate.wire.members import MemberScan
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from headgate.gateway.upstream import UpstreamConnection
     from headgate.gateway.worker import Worker
 
-MEMBERS = frozenset(("model", "stream", "stream_options", "prompt", "variables", *USED))
+MEMBERS = frozenset(("stream", "stream_options", "prompt", "variables", *USED)) | MODEL_SPELLINGS
 _PIECE_BYTES = 64 << 10
 _AHEAD_BYTES = 1 << 20
 """How much may wait in the file for an upstream that reads slowly, before the client is held back."""

@@ -7,6 +7,7 @@ from headgate.core.ids import monotonic_s
 from headgate.gateway.answering import Answering, Client
 from headgate.gateway.head import RequestHead
 from headgate.gateway.intake import calls_stored_prompt, check_late_members
+from headgate.gateway.limited import check_one_model
 from headgate.gateway.reply import Reply
 from headgate.gateway.upload import LARGE_BYTES, Upload
 from headgate.gateway.worker import UpstreamHandle, Worker
@@ -76,6 +77,8 @@ class Receiving(Answering):
             body.add(data)
             if body.is_routed:
                 check_late_members(self.place, body.members)
+                if self.principal is not None and self.principal.models:
+                    check_one_model(self.principal, body.members.found)
                 body.go_on()
         except HeadgateError as error:
             self.reply.keep_alive = False
