@@ -10,6 +10,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from headgate.core.errors import Unavailable
+from headgate.gateway.ahead import AHEAD_BYTES
 from headgate.gateway.intake import USED
 from headgate.gateway.limited import MODEL_SPELLINGS
 from headgate.wire.members import MemberScan
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
 
 MEMBERS = frozenset(("stream", "stream_options", "prompt", "variables", *USED)) | MODEL_SPELLINGS
 _PIECE_BYTES = 64 << 10
-_AHEAD_BYTES = 1 << 20
-"""How much may wait in the file for an upstream that reads slowly, before the client is held back."""
 _TOGETHER_BYTES = 8 << 30
 
 Edit = tuple[int, int, bytes]
@@ -93,7 +92,7 @@ class LargeBody:
     def go_on(self) -> None:
         """What was added may go upstream."""
         self._pump()
-        if self.is_routed and self.byte_count - self._sent_at > _AHEAD_BYTES and not self._is_client_paused:
+        if self.is_routed and self.byte_count - self._sent_at > AHEAD_BYTES and not self._is_client_paused:
             self._is_client_paused = True
             self._client.pause_body()
 
@@ -125,7 +124,7 @@ class LargeBody:
     def resume(self) -> None:
         """The upstream takes more."""
         self._pump()
-        if not self._is_ended:
+        if self._connection is not None and self._connection.is_sending:
             self._uploader.upstream_reads_slowly(False)
 
     def let_go(self) -> None:
@@ -164,7 +163,7 @@ class LargeBody:
             if self.length is None:
                 connection.transport.write(b"0\r\n\r\n")
             connection.is_sending = False
-        elif self.byte_count - self._sent_at <= _AHEAD_BYTES:
+        elif self.byte_count - self._sent_at <= AHEAD_BYTES:
             self._resume_client()
 
     def _is_all_sent(self) -> bool:

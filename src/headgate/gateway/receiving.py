@@ -134,8 +134,16 @@ class Receiving(Answering):
         """The upstream has stopped, or begun again, to take the body (Uploader)."""
         if self._phase == "upload" and is_slow:
             self._await_answer()
-        elif self._phase == "first_byte" and not is_slow and not self.has_body:
-            self._phase, self.deadline_s = "upload", monotonic_s() + UPLOAD_IDLE_S
+        elif self._phase == "first_byte" and not is_slow:
+            if self.has_body:  # the rest waits in a file
+                self._await_answer()
+            else:
+                self._phase, self.deadline_s = "upload", monotonic_s() + UPLOAD_IDLE_S
+
+    def read_ahead(self) -> None:
+        """The client has been held back for a while."""
+        if isinstance(self.upload, Upload):
+            self.upload.read_ahead()
 
     def _await_answer(self) -> None:
         assert self.handle is not None
