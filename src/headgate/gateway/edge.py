@@ -357,9 +357,11 @@ class EdgeProtocol(HttpToolsProtocol):
                 self.transport.abort()
             return
         if self._running is not None or (self.cycle is not None and not self.cycle.response_complete):
-            is_held_back = self.flow.read_paused and self._reading is not None and self._reading is self._running
-            if is_held_back and peer_has_closed(self.transport):
-                self.transport.abort()  # asyncio would see it only when it reads on with the body
+            if self._running is not None and self.flow.read_paused:
+                if peer_has_closed(self.transport):
+                    self.transport.abort()  # asyncio would see it only when it reads on
+                elif self._reading is self._running:
+                    self._running.read_ahead()
             return
         idle_s = _GIVE_WAY_S if self.worker.is_replaced else _IDLE_TIMEOUT_S
         limit_s = _HEAD_TIMEOUT_S if self._is_in_head else idle_s
