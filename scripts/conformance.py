@@ -40,8 +40,8 @@ POINTS = (
     Point(
         number=1,
         name="the openai package's own tests",
-        recipe="python scripts/openai_suite.py (needs a checkout of openai-python at e43b4224, an interpreter with that "
-        "version and its test requirements, and Steady from npm: --help)",
+        recipe="python scripts/openai_suite.py (needs a checkout of openai-python at e43b4224, an interpreter with it "
+        "and its test requirements, and Steady from npm: --help)",
         last=("docs/conformance.md", "| directly |"),
         last_lines=2,
     ),
