@@ -153,12 +153,13 @@ class LargeBody:
         connection = self._connection
         if connection is None or not connection.is_sending:
             return
-        while not connection.is_write_paused and connection.sink is not None:
+        transport = connection.transport
+        while not connection.is_write_paused and connection.sink is not None and not transport.is_closing():
             data = self._next()
             if data is None:
                 break
             if data:
-                connection.transport.write(data if self.length is not None else b"%x\r\n%b\r\n" % (len(data), data))
+                transport.write(data if self.length is not None else b"%x\r\n%b\r\n" % (len(data), data))
         if self._is_ended and self._is_all_sent():
             if self.length is None:
                 connection.transport.write(b"0\r\n\r\n")

@@ -129,6 +129,8 @@ class Upload:
         assert self._connection is not None
         self.has_sent = True
         transport = self._connection.transport
+        if transport.is_closing():  # what the upstream said of it is on its way
+            return
         transport.write(data if self.length is not None else b"%x\r\n%b\r\n" % (len(data), data))
 
     def _pump(self) -> None:
