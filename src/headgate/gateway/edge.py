@@ -70,6 +70,7 @@ class EdgeProtocol(HttpToolsProtocol):
         self._is_http_10 = False
         self._head_bytes = 0
         self._is_lingering = False
+        self._is_deaf = False  # what still comes is no request
         self._lingered_bytes = 0
         self._since_s = monotonic_s()
         self.url = b""
@@ -81,7 +82,7 @@ class EdgeProtocol(HttpToolsProtocol):
         super().connection_made(transport)
 
     def data_received(self, data: bytes) -> None:
-        if self._is_lingering:
+        if self._is_lingering or self._is_deaf:
             self._lingered_bytes += len(data)
             if self._lingered_bytes > _LINGER_LIMIT_BYTES:
                 self.transport.abort()
@@ -107,6 +108,9 @@ class EdgeProtocol(HttpToolsProtocol):
         """
         method, self._is_offering = self.parser.get_method(), False
         kept = [(n, v) for n, v in self.headers if n.lower() not in (b"upgrade", b"http2-settings", b"connection")]
+        lists = b",".join(value for name, value in self.headers if name.lower() == b"connection").split(b",")
+        others = [word for word in lists if word.strip().lower() not in (b"upgrade", b"http2-settings")]
+        kept += [(b"connection", b",".join(others))] if others else []
         head = b"".join(
             (method, b" ", self.url, b" HTTP/1.1\r\n", *(n + b": " + v + b"\r\n" for n, v in kept), b"\r\n")
         )
@@ -150,7 +154,7 @@ class EdgeProtocol(HttpToolsProtocol):
                 raise
             refusal = error
         expect = head.noted.get(b"expect")
-        self.expect_100_continue = expect is not None and expect.lower() == b"100-continue"
+        self.expect_100_continue = expect is not None and expect.lower() == b"100-continue" and version != "1.0"
         if place is None:
             self.headers = [(name.lower(), value) for name, value in headers]
             self._start_asgi()
@@ -279,7 +283,7 @@ class EdgeProtocol(HttpToolsProtocol):
             return
         if not relay.reply.keep_alive:
             self._drop_queue()
-            if relay.has_body:
+            if relay.has_body and not self._is_deaf:
                 self.transport.close()
             else:
                 self._linger()
@@ -340,7 +344,12 @@ class EdgeProtocol(HttpToolsProtocol):
             reading.reply.keep_alive = False
             reading.refuse(error)
             return
-        if self._running is not None or (self.cycle is not None and not self.cycle.response_complete):
+        if self._running is not None:  # what came before is answered, and that is the end
+            self._is_deaf = True
+            self._running.reply.keep_alive = False
+            self._drop_queue()
+            return
+        if self.cycle is not None and not self.cycle.response_complete:
             self.transport.abort()  # an answer is on its way; another one must not be mixed in
             return
         body = error_body(error, "openai", "")
