@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from headgate.core.settings import Server, Timeout, Upstream
+from headgate.core.settings import Log, Server, Timeout, Upstream
 from headgate.spool.record import FinalRecord
 from support.client import request_bytes
 from support.server import eventually
@@ -38,6 +38,7 @@ class Stage:
     answer: bytes = b""
     reads: bytes = b""
     upstream_reads: bool = True
+    resets: bool = False  # it leaves by a reset, as one does that has not read all it was sent
     response: bytes = b""  # what the log must have of the answer
 
 
@@ -51,6 +52,10 @@ STAGES = {
     "in a whole answer": Stage(request=request_bytes(body=PLAIN), answer=SIZED + HALF, reads=HALF, response=HALF),
     "in the upload": Stage(request=UPLOAD % LARGE + b"x" * 1000),
     "in an upload held back": Stage(request=UPLOAD % LARGE + b"x" * (16 << 20), upstream_reads=False),
+    "by a reset in an upload held back": Stage(
+        request=UPLOAD % LARGE + b"x" * (16 << 20), upstream_reads=False, resets=True
+    ),
+    "with a request behind it": Stage(request=request_bytes(body=STREAMED) * 2),
 }
 
 
@@ -103,7 +108,7 @@ def socket_state(connection: socket.socket) -> bool:
 def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[WorkerProcess, Watching]]:
     upstream = Watching()
     one = Upstream(name="main", kind="openai", base_url=upstream.base_url, timeout=Timeout(first_byte_s=60.0))
-    settings = settings_for(one, server=Server(default_upstream={"openai": "main"}, drain_s=2))
+    settings = settings_for(one, server=Server(default_upstream={"openai": "main"}, drain_s=2), log=Log(capture_mb=1))
     worker = WorkerProcess(tmp_path_factory.mktemp("worker"), settings)
     yield worker, upstream
     worker.stop()
@@ -114,14 +119,14 @@ def leave(worker: WorkerProcess, upstream: Watching, stage: Stage) -> float:
     """One client that leaves at ``stage``; how long its upstream call lived on, in seconds."""
     upstream.stage, count = stage, len(upstream.closed)
     client = worker.connect()
-    client.settimeout(0.3 if not stage.upstream_reads else 10)
-    with contextlib.suppress(TimeoutError):  # the gateway reads no more of it
+    client.settimeout(0.05 if not stage.upstream_reads else 10)
+    with contextlib.suppress(TimeoutError):  # the kernels on the way are full
         client.sendall(stage.request)
     assert upstream.has_request.acquire(timeout=10)
     seen = b""
     while stage.reads not in seen:
         seen += client.recv(65536)
-    if not stage.upstream_reads:  # its end would wait behind what the gateway does not read; a reset does not
+    if stage.resets:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     left_s = time.monotonic()
     client.close()

@@ -74,6 +74,7 @@ class EdgeProtocol(HttpToolsProtocol):
         self._is_http_10 = False
         self._head_bytes = 0
         self._is_lingering = False
+        self._is_deaf = False  # what still comes is no request
         self._lingered_bytes = 0
         self._since_s = monotonic_s()
         self.url = b""
@@ -85,7 +86,7 @@ class EdgeProtocol(HttpToolsProtocol):
         super().connection_made(transport)
 
     def data_received(self, data: bytes) -> None:
-        if self._is_lingering:
+        if self._is_lingering or self._is_deaf:
             self._lingered_bytes += len(data)
             if self._lingered_bytes > _LINGER_LIMIT_BYTES:
                 self.transport.abort()
@@ -151,6 +152,9 @@ class EdgeProtocol(HttpToolsProtocol):
         """
         method, self._is_offering = self.parser.get_method(), False
         kept = [(n, v) for n, v in self.headers if n.lower() not in (b"upgrade", b"http2-settings", b"connection")]
+        lists = b",".join(value for name, value in self.headers if name.lower() == b"connection").split(b",")
+        others = [word for word in lists if word.strip().lower() not in (b"upgrade", b"http2-settings")]
+        kept += [(b"connection", b",".join(others))] if others else []
         head = b"".join(
             (method, b" ", self.url, b" HTTP/1.1\r\n", *(n + b": " + v + b"\r\n" for n, v in kept), b"\r\n")
         )
@@ -201,7 +205,7 @@ class EdgeProtocol(HttpToolsProtocol):
                 raise
             refusal = error
         expect = head.noted.get(b"expect")
-        self.expect_100_continue = expect is not None and expect.lower() == b"100-continue"
+        self.expect_100_continue = expect is not None and expect.lower() == b"100-continue" and version != "1.0"
         if place is None:
             self.headers = [(name.lower(), value) for name, value in headers]
             self._start_asgi()
@@ -354,7 +358,7 @@ class EdgeProtocol(HttpToolsProtocol):
             return
         if not relay.reply.keep_alive:
             self._drop_queue()
-            if relay.has_body:
+            if relay.has_body and not self._is_deaf:
                 self.transport.close()
             else:
                 self._linger()
@@ -415,7 +419,12 @@ class EdgeProtocol(HttpToolsProtocol):
             reading.reply.keep_alive = False
             reading.refuse(error)
             return
-        if self._running is not None or (self.cycle is not None and not self.cycle.response_complete):
+        if self._running is not None:  # what came before is answered, and that is the end
+            self._is_deaf = True
+            self._running.reply.keep_alive = False
+            self._drop_queue()
+            return
+        if self.cycle is not None and not self.cycle.response_complete:
             self.transport.abort()  # an answer is on its way; another one must not be mixed in
             return
         body = error_body(error, "openai", "")
@@ -432,9 +441,11 @@ class EdgeProtocol(HttpToolsProtocol):
                 self.transport.abort()
             return
         if self._running is not None or (self.cycle is not None and not self.cycle.response_complete):
-            is_held_back = self.flow.read_paused and self._reading is not None and self._reading is self._running
-            if is_held_back and peer_has_closed(self.transport):
-                self.transport.abort()  # asyncio would see it only when it reads on with the body
+            if self._running is not None and self.flow.read_paused:
+                if peer_has_closed(self.transport):
+                    self.transport.abort()  # asyncio would see it only when it reads on
+                elif self._reading is self._running:
+                    self._running.read_ahead()
             return
         idle_s = _GIVE_WAY_S if self.worker.is_replaced else _IDLE_TIMEOUT_S
         limit_s = _HEAD_TIMEOUT_S if self._is_in_head else idle_s

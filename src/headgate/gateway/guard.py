@@ -8,7 +8,7 @@ from headgate.gateway.worker import Worker
 
 _OPEN_PATHS = frozenset((b"/healthz", b"/readyz"))
 _HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::(\d{1,5}))?\Z")
-_BAD_TARGET = re.compile(rb"%00|%5c|\\|/(?:\.|%2e)(?:/|%2f|\?|\Z)|/(?:\.|%2e)(?:\.|%2e)(?:/|%2f|\?|\Z)", re.IGNORECASE)
+_BAD_TARGET = re.compile(rb"%00|%5c|\\|(?:/|%2f)(?:\.|%2e){1,2}(?:/|%2f|\?|\Z)", re.IGNORECASE)
 """Of a path: NUL, backslashes, and segments of one or two dots, however they are spelt."""
 _NOT_PLAIN = re.compile(rb"[^!-~]")
 

@@ -19,6 +19,8 @@ _NOTED = _SPECIAL | {
     *(b"access-control-request-method", b"access-control-request-headers"),
 }
 _OWN_PREFIX = b"x-headgate-"
+_COOKIE = b"__Host-headgate="
+"""The session of our pages (`headgate.control.session`)."""
 _NOTED_OF_ANSWERS = HOP_BY_HOP | {
     *(b"content-length", b"content-type", b"content-encoding", b"x-request-id", b"request-id")
 }
@@ -32,7 +34,7 @@ class RequestHead:
     """A request's headers, read in one pass."""
 
     __slots__ = (
-        "_accept_encoding_at",
+        "_accept_encodings_at",
         "_credentials_at",
         "_length_at",
         "_lines",
@@ -50,7 +52,8 @@ class RequestHead:
         self.length_count = 0  # how many Content-Length fields there are
         self.key_digest: str | None = None  # of the Headgate key it carries, once that was asked for
         self._credentials_at: list[int] = []
-        self._length_at = self._accept_encoding_at = -1
+        self._accept_encodings_at: list[int] = []
+        self._length_at = -1
         noted, noted_names = self.noted, _NOTED
         lines: list[bytes] = []
         self._lines = lines
@@ -73,6 +76,8 @@ class RequestHead:
         if lowered in _NOT_SENT_ON:
             if lowered == b"host" and b"host" in self.noted:
                 self.has_two_hosts = True
+            elif lowered == b"connection" and b"connection" in self.noted:
+                value = self.noted[b"connection"] + b", " + value
             self.noted[lowered] = value
             return False
         if lowered in CREDENTIALS:
@@ -84,8 +89,11 @@ class RequestHead:
             self._length_at = len(self._lines)
             self.length_count += 1
         elif lowered == b"accept-encoding":
-            self._accept_encoding_at = len(self._lines)
-        elif b"headgate" in value:  # our session cookie
+            self._accept_encodings_at.append(len(self._lines))
+        elif _COOKIE in value:
+            kept = [crumb for crumb in value.split(b";") if not crumb.strip().startswith(_COOKIE)]
+            if kept:
+                self._lines.append(b"cookie: " + b";".join(kept).strip())
             return False
         return True
 
@@ -103,7 +111,7 @@ class RequestHead:
         head.own = self.own
         head.has_two_hosts, head.length_count, head.key_digest = self.has_two_hosts, self.length_count, self.key_digest
         head._lines = self._lines  # the line of its length is made anew when it is sent on
-        head._credentials_at, head._accept_encoding_at = self._credentials_at, self._accept_encoding_at
+        head._credentials_at, head._accept_encodings_at = self._credentials_at, self._accept_encodings_at
         head._length_at = self._length_at
         return head
 
@@ -138,14 +146,17 @@ class RequestHead:
         keeps_caller: bool,
         extra: Iterable[bytes] = (),
         plain_answer: bool = False,
+        is_undone: bool = False,
     ) -> bytes:
         """The head for the upstream: same headers in the same order, host, length and credential as they must be.
 
         ``credential``: the line that replaces the caller's; ``keeps_caller``: the caller's own travels on instead;
         ``extra``: further lines; ``body_bytes``: None sends it in chunks; ``plain_answer``: ask for an answer without
-        content coding.
+        content coding; ``is_undone``: the body has lost the coding it came in.
         """
         lines = self._lines.copy()
+        if is_undone:
+            lines = [b"" if line[:17].lower() == b"content-encoding:" else line for line in lines]
         if not keeps_caller:
             self._replace_credentials(lines, credential)
         if body_bytes is None:
@@ -154,8 +165,11 @@ class RequestHead:
             lines[self._length_at] = b"content-length: %d" % body_bytes
         elif body_bytes or method in (b"POST", b"PUT", b"PATCH"):
             lines.append(b"content-length: %d" % body_bytes)
-        if plain_answer and self._accept_encoding_at >= 0:
-            lines[self._accept_encoding_at] = b"accept-encoding: identity"
+        if plain_answer:
+            for index in self._accept_encodings_at:
+                lines[index] = b""
+            if self._accept_encodings_at:
+                lines[self._accept_encodings_at[0]] = b"accept-encoding: identity"
         lines.extend(extra)
         if len(self._credentials_at) > 1 or b"" in lines:
             lines = [line for line in lines if line]
@@ -205,7 +219,7 @@ class ResponseHead:
             if kind:
                 if kind in HOP_BY_HOP:
                     if kind == b"connection":
-                        listed = value
+                        listed = listed + b"," + value if listed else value
                     continue
                 if kind.startswith(_OWN_PREFIX):
                     continue  # of a gateway behind us

@@ -2,12 +2,13 @@
 
 from typing import TYPE_CHECKING
 
-from headgate.core.errors import HeadgateError, NotFound, Unavailable
+from headgate.core.errors import HeadgateError, MalformedRequest, NotFound, Unavailable
 from headgate.core.ids import monotonic_ns
 from headgate.gateway.attempts import Attempts
-from headgate.gateway.auth import check_model, principal_of
+from headgate.gateway.auth import principal_of
 from headgate.gateway.head import RequestHead
 from headgate.gateway.intake import Asked, describe, read_body, read_members
+from headgate.gateway.limited import check_limits
 from headgate.gateway.route import Plan
 from headgate.gateway.upload import LEAST_BYTES
 from headgate.gateway.worker import Worker
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from headgate.gateway.large import LargeBody
     from headgate.gateway.owners import Named
 
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _MADE_ANEW = frozenset((b"prompt", b"vars", b"kb"))
 """Headers of ours that have a body made from the one that came."""
 
@@ -39,6 +41,7 @@ class Incoming:
         self.principal: KeyEntry | None = None  # None until its key was found good
         self.attempts: Attempts | None = None  # None until it is admitted
         self.body = b""
+        self.raw: bytes | None = None  # the body as it came, where ``body`` is what that says
         self.body_bytes = 0
         self.large: LargeBody | None = None  # the body, where it is JSON too large to be held
         self.resolved: bytes | None = None  # the body made of a stored prompt
@@ -96,6 +99,8 @@ class Incoming:
     def admit(self) -> None:
         """Read the whole request and plan its attempts. Raises RequestError."""
         self.check_load()
+        if self.method == b"TRACE":  # its answer would show the stored key (RFC 9110 section 9.3.8)
+            raise MalformedRequest("TRACE is not relayed: its answer would show credentials.", code="method_refused")
         worker, head, asked, place = self.worker, self.head, self.asked, self.place
         endpoint = place.endpoint
         principal = self.principal = principal_of(head, worker.snapshot)
@@ -103,6 +108,7 @@ class Incoming:
             if self.large is not None:
                 read_members(asked, place, self.large.members)
             else:
+                self._make_readable()
                 read_body(asked, place, self.body, head.text(b"content-type"))
         finally:
             describe(asked, head, principal)
@@ -114,7 +120,7 @@ class Incoming:
         if self.wanted is not None or b"kb" in head.own:
             self._ask_knowledge()
         if principal.models:
-            check_model(principal, asked.model)
+            check_limits(self, principal)
         if worker.has_several(endpoint.dialect) and self._seek():
             return
         self.follow(worker.plan(endpoint.dialect, asked.model))
@@ -130,6 +136,13 @@ class Incoming:
                 hint="Set the client's base URL to http://HOST:PORT/v1 for OpenAI clients, to http://HOST:PORT for "
                 "Anthropic clients (their SDK adds /v1).",
             )
+
+    def _make_readable(self) -> None:
+        coding = self.head.text(b"content-encoding")
+        if self.place.endpoint.needs_json and (coding is not None or self.body.startswith(_BYTE_ORDER_MARK)):
+            from headgate.gateway.coded import readable
+
+            self.body, self.raw = readable(self.body, coding), self.body
 
     def follow(self, plan: Plan) -> None:
         """This is where it may go."""

@@ -112,11 +112,14 @@ def read_body(asked: Asked, place: Place, body: bytes, content_type: str | None)
     try:
         read = _decode(body)
     except msgspec.ValidationError as error:
-        if endpoint.needs_json:
-            raise MalformedRequest(
-                f"the request body does not fit {endpoint.name}: {error}.", code="invalid_body"
-            ) from error
-        return
+        loose = _read_loosely(body)
+        if loose is None:
+            if endpoint.needs_json:
+                raise MalformedRequest(
+                    f"the request body does not fit {endpoint.name}: {error}.", code="invalid_body"
+                ) from error
+            return
+        read = loose
     except msgspec.DecodeError as error:
         loose = _read_loosely(body)
         if loose is None:
@@ -208,13 +211,16 @@ def _value(members: MemberScan, name: str) -> Any:
 
 
 def _read_loosely(body: bytes) -> _Body | None:
-    """What common writers send and strict readers refuse (NaN, half a surrogate pair): the upstream's to judge."""
+    """What common writers send and strict readers refuse (NaN, half a surrogate pair, a `stream` that is no boolean):
+    the upstream's to judge.
+    """
     value = load(body)
     if not isinstance(value, dict):
         return None
     model, stream = value.get("model"), value.get("stream")
-    if not isinstance(model, str | None) or not isinstance(stream, bool | None):
+    if not isinstance(model, str | None):
         return None
+    stream = stream if isinstance(stream, bool) else None
     prompt, variables = (msgspec.Raw(dump(value[key]).encode()) if key in value else _NO_RAW for key in _CALLS)
     used = {name: value.get(name) for name in USED}
     named = None if model is None else clean(model)

@@ -8,8 +8,10 @@ in memory is a piece at a time; what can be asked of the body is its first-level
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
+from headgate.gateway.ahead import AHEAD_BYTES
 from headgate.gateway.held import HeldBytes
 from headgate.gateway.intake import USED
+from headgate.gateway.limited import MODEL_SPELLINGS
 from headgate.wire.members import MemberScan
 
 if TYPE_CHECKING:
@@ -18,10 +20,9 @@ if TYPE_CHECKING:
     from headgate.gateway.upstream import UpstreamConnection
     from headgate.gateway.worker import Worker
 
-MEMBERS = frozenset(("model", "stream", "stream_options", "prompt", "variables", *USED))
+MEMBERS = frozenset(("stream", "stream_options", "prompt", "variables", *USED)) | MODEL_SPELLINGS
 _PIECE_BYTES = 64 << 10
-_AHEAD_BYTES = 1 << 20
-"""How much may wait for an upstream that reads slowly, before the client is held back."""
+_AHEAD_IN_MEMORY_BYTES = 1 << 20
 _AGAIN_BYTES = 4 << 20
 """How much of a body is kept in memory, where the disk is full, so that another upstream could have the whole."""
 
@@ -81,9 +82,14 @@ class LargeBody:
     def go_on(self) -> None:
         """What was added may go upstream."""
         self._pump()
-        if self.is_routed and self._held.byte_count - self._sent_at > _AHEAD_BYTES and not self._is_client_paused:
+        if self.is_routed and self._held.byte_count - self._sent_at > self._most_ahead and not self._is_client_paused:
             self._is_client_paused = True
             self._client.pause_body()
+
+    @property
+    def _most_ahead(self) -> int:
+        """How much may wait for an upstream that reads slowly, before the client is held back."""
+        return _AHEAD_IN_MEMORY_BYTES if self._held.memory_bytes else AHEAD_BYTES
 
     def end(self) -> None:
         """That was all of it."""
@@ -114,7 +120,7 @@ class LargeBody:
     def resume(self) -> None:
         """The upstream takes more."""
         self._pump()
-        if not self._is_ended:
+        if self._connection is not None and self._connection.is_sending:
             self._uploader.upstream_reads_slowly(False)
 
     def let_go(self) -> None:
@@ -142,17 +148,18 @@ class LargeBody:
         connection = self._connection
         if connection is None or not connection.is_sending:
             return
-        while not connection.is_write_paused and connection.sink is not None:
+        transport = connection.transport
+        while not connection.is_write_paused and connection.sink is not None and not transport.is_closing():
             data = self._next()
             if data is None:
                 break
             if data:
-                connection.transport.write(data if self.length is not None else b"%x\r\n%b\r\n" % (len(data), data))
+                transport.write(data if self.length is not None else b"%x\r\n%b\r\n" % (len(data), data))
         if self._is_ended and self._is_all_sent():
             if self.length is None:
                 connection.transport.write(b"0\r\n\r\n")
             connection.is_sending = False
-        elif self._held.byte_count - self._sent_at <= _AHEAD_BYTES:
+        elif self._held.byte_count - self._sent_at <= self._most_ahead:
             self._resume_client()
 
     def _is_all_sent(self) -> bool:

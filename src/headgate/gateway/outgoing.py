@@ -45,16 +45,28 @@ def outgoing_for(relay: "Relay", handle: UpstreamHandle, model: str | None) -> O
         else:
             body = replace_value(body, "model", msgspec.json.encode(model))
     injects = False
-    if asked.stream and handle.can_inject_usage and place.endpoint.name in _COUNTED:
+    if asked.stream and handle.can_inject_usage and place.endpoint.name in _COUNTED and relay.raw is None:
         changed = with_include_usage(body)
         if changed is not None:
             body, injects = changed, True
+    is_changed = body is not relay.body
+    if relay.raw is not None and not is_changed:
+        body = relay.raw
     length = len(body) if relay.upload is None else relay.upload.length
-    head = _head(relay, handle, rest, length, plain_answer=injects)
-    return Outgoing(head, body, is_changed=body is not relay.body, has_injected_usage=injects)
+    is_undone = relay.raw is not None and is_changed
+    head = _head(relay, handle, rest, length, plain_answer=injects, is_undone=is_undone)
+    return Outgoing(head, body, is_changed=is_changed, has_injected_usage=injects)
 
 
-def _head(relay: "Relay", handle: UpstreamHandle, rest: bytes, length: int | None, *, plain_answer: bool) -> bytes:
+def _head(
+    relay: "Relay",
+    handle: UpstreamHandle,
+    rest: bytes,
+    length: int | None,
+    *,
+    plain_answer: bool,
+    is_undone: bool = False,
+) -> bytes:
     query = relay.target.partition(b"?")
     target = b"".join((handle.origin.base_path, rest, *query[1:]))
     return relay.head.build(
@@ -66,6 +78,7 @@ def _head(relay: "Relay", handle: UpstreamHandle, rest: bytes, length: int | Non
         keeps_caller=handle.upstream.auth == "caller",
         extra=handle.extra,
         plain_answer=plain_answer,
+        is_undone=is_undone,
     )
 
 

@@ -7,6 +7,7 @@ from headgate.core.ids import monotonic_s
 from headgate.gateway.answering import Answering, Client
 from headgate.gateway.head import RequestHead
 from headgate.gateway.intake import calls_stored_prompt, check_late_members
+from headgate.gateway.limited import check_one_model
 from headgate.gateway.reply import Reply
 from headgate.gateway.upload import LARGE_BYTES, Upload
 from headgate.gateway.worker import UpstreamHandle, Worker
@@ -76,6 +77,8 @@ class Receiving(Answering):
             body.add(data)
             if body.is_routed:
                 check_late_members(self.place, body.members)
+                if self.principal is not None and self.principal.models:
+                    check_one_model(self.principal, body.members.found)
                 body.go_on()
         except HeadgateError as error:
             self.reply.keep_alive = False
@@ -131,8 +134,16 @@ class Receiving(Answering):
         """The upstream has stopped, or begun again, to take the body (Uploader)."""
         if self._phase == "upload" and is_slow:
             self._await_answer()
-        elif self._phase == "first_byte" and not is_slow and not self.has_body:
-            self._phase, self.deadline_s = "upload", monotonic_s() + UPLOAD_IDLE_S
+        elif self._phase == "first_byte" and not is_slow:
+            if self.has_body:  # the rest waits in a file
+                self._await_answer()
+            else:
+                self._phase, self.deadline_s = "upload", monotonic_s() + UPLOAD_IDLE_S
+
+    def read_ahead(self) -> None:
+        """The client has been held back for a while."""
+        if isinstance(self.upload, Upload):
+            self.upload.read_ahead()
 
     def _await_answer(self) -> None:
         assert self.handle is not None

@@ -131,7 +131,7 @@ def _request(relay: "Relay", limit: int) -> tuple[bytes, str | None]:
     """What is kept of the request's body, and what is missing."""
     if relay.upload is not None:
         return relay.upload.captured(limit)
-    body = relay.body
+    body = relay.body if relay.raw is None else relay.raw
     if len(body) <= limit:
         return body, None
     copy = Copy(relay.worker.copies, limit)

@@ -8,7 +8,7 @@ from urllib.parse import unquote
 from headgate.core.errors import Forbidden, MalformedRequest, NotFound
 from headgate.core.settings import Settings, Target, Upstream, nearest_route_names, route_for
 
-_ACCOUNT_PATHS = ("/organization/", "/projects/")
+_ACCOUNT_PATHS = ("/organization/", "/organizations/", "/projects/", "/webhook_endpoints/")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,8 +1,10 @@
 """What can be had of a connection only from its socket."""
 
 import asyncio
+import os
 import socket
 import struct
+from collections.abc import Iterator
 
 _TCP_INFO = getattr(socket, "TCP_INFO", None)  # Linux has it
 _CLOSED_STATES = frozenset((7, 8, 9, 11))
@@ -16,6 +18,18 @@ def reset_on_close(transport: asyncio.BaseTransport) -> None:
     connection = transport.get_extra_info("socket")
     if connection is not None:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+
+
+def unread(transport: asyncio.BaseTransport) -> Iterator[bytes]:
+    """What arrived on a connection that broke and was not read, piece by piece; nothing of one with TLS."""
+    connection = transport.get_extra_info("socket")
+    if connection is None or transport.get_extra_info("sslcontext") is not None:
+        return
+    try:
+        while data := os.read(connection.fileno(), 1 << 16):
+            yield data
+    except OSError:  # no more of it
+        return
 
 
 def peer_has_closed(transport: asyncio.Transport) -> bool:

@@ -1,7 +1,10 @@
-"""A request body that goes upstream while it still arrives: never whole in memory, each side as fast as the slower."""
+"""A request body that goes upstream while it still arrives: never whole in memory. What a slow upstream has not taken
+yet waits in a file, so that the end of a client that leaves is read, not stuck behind its body.
+"""
 
 from typing import TYPE_CHECKING, Protocol
 
+from headgate.gateway.ahead import Ahead
 from headgate.gateway.copies import Copies, Copy
 
 if TYPE_CHECKING:
@@ -25,8 +28,10 @@ class Upload:
     """One body. ``length``: as announced; None: it comes in chunks, and goes on in chunks."""
 
     __slots__ = (
+        "_ahead",
         "_client",
         "_connection",
+        "_copies",
         "_held",
         "_held_bytes",
         "_is_client_paused",
@@ -42,7 +47,9 @@ class Upload:
     ) -> None:
         self._uploader = uploader
         self._client = client
+        self._copies = copies
         self._connection: UpstreamConnection | None = None
+        self._ahead: Ahead | None = None  # what waits for the upstream, once it was seen to be slow
         self._held: list[bytes] = []  # until there is a connection
         self._held_bytes = 0
         self._is_client_paused = self._is_ended = False
@@ -53,19 +60,23 @@ class Upload:
     def add(self, data: bytes) -> None:
         """The next piece, as the client sent it."""
         self.copy.add(data)
-        if self._connection is not None:
+        if self._ahead is not None:
+            self._ahead.add(data)
+            if self._ahead.is_full:
+                self._pause_client()
+            self._pump()
+        elif self._connection is not None:
             self._pass_on(data)
-            return
-        self._held.append(data)
-        self._held_bytes += len(data)
-        if self._held_bytes > _HELD_LIMIT:
-            self._pause_client()
+        else:
+            self._held.append(data)
+            self._held_bytes += len(data)
+            if self._held_bytes > _HELD_LIMIT:
+                self._pause_client()
 
     def end(self) -> None:
         """That was all of it."""
         self._is_ended = True
-        if self._connection is not None:
-            self._finish()
+        self._pump()
 
     def connect(self, connection: "UpstreamConnection") -> None:
         """The head has gone out on ``connection``; the body follows."""
@@ -75,21 +86,28 @@ class Upload:
         held, self._held = self._held, []
         for data in held:
             self._pass_on(data)
-        if self._is_ended:
-            self._finish()
-        elif not connection.is_write_paused:
+        self._pump()
+
+    def read_ahead(self) -> None:
+        """The client has been held back for a while: read on, and let what the upstream does not take wait in a file.
+
+        A client that closes its connection politely is seen only at the end of what its kernel still holds; nothing
+        that can be sent to it tells earlier (an interim answer would, and Node's fetch breaks off over one).
+        """
+        if self._is_client_paused and self._ahead is None and (ahead := Ahead.begun(self._copies)) is not None:
+            self._ahead = ahead
             self._resume_client()
 
     def pause(self) -> None:
         """The upstream takes no more for now."""
-        if not self._is_ended:
+        if not self._is_ended and self._ahead is None:
             self._pause_client()
-            self._uploader.upstream_reads_slowly(True)
+        self._uploader.upstream_reads_slowly(True)
 
     def resume(self) -> None:
         """The upstream takes more."""
-        if not self._is_ended:
-            self._resume_client()
+        self._pump()
+        if self._connection is not None and self._connection.is_sending:
             self._uploader.upstream_reads_slowly(False)
 
     def captured(self, limit_bytes: int) -> tuple[bytes, str | None]:
@@ -103,6 +121,7 @@ class Upload:
             self._connection = None
         self._held = []
         self._is_ended = True
+        self._drop_ahead()
         self.copy.let_go()
         self._resume_client()
 
@@ -110,13 +129,33 @@ class Upload:
         assert self._connection is not None
         self.has_sent = True
         transport = self._connection.transport
+        if transport.is_closing():  # what the upstream said of it is on its way
+            return
         transport.write(data if self.length is not None else b"%x\r\n%b\r\n" % (len(data), data))
 
-    def _finish(self) -> None:
-        assert self._connection is not None
-        if self.length is None:
-            self._connection.transport.write(b"0\r\n\r\n")
-        self._connection.is_sending = False
+    def _pump(self) -> None:
+        """Pass on what waits, as far as the upstream takes it."""
+        connection, ahead = self._connection, self._ahead
+        if connection is None or not connection.is_sending:
+            return
+        while ahead is not None and ahead.waiting_bytes and not connection.is_write_paused:
+            self._pass_on(ahead.next())
+        if ahead is not None and ahead.waiting_bytes:
+            if not ahead.is_full:
+                self._resume_client()
+            return
+        self._drop_ahead()
+        if self._is_ended:
+            if self.length is None:
+                connection.transport.write(b"0\r\n\r\n")
+            connection.is_sending = False
+        elif not connection.is_write_paused:
+            self._resume_client()
+
+    def _drop_ahead(self) -> None:
+        if self._ahead is not None:
+            self._ahead.let_go()
+            self._ahead = None
 
     def _pause_client(self) -> None:
         if not self._is_client_paused:

@@ -15,7 +15,7 @@ import httptools
 
 from headgate.core.ids import monotonic_s
 from headgate.gateway.dial import DIRECT, Way, dial
-from headgate.gateway.sockets import reset_on_close
+from headgate.gateway.sockets import reset_on_close, unread
 
 if TYPE_CHECKING:
     from headgate.gateway.large import LargeBody
@@ -213,6 +213,8 @@ class UpstreamConnection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._pool.forget(self)
+        if exc is not None and self.sink is not None:
+            self._read_the_rest()
         sink = self.sink
         if sink is None:
             return
@@ -226,6 +228,12 @@ class UpstreamConnection(asyncio.Protocol):
         else:
             reason = "reset the connection" if exc is not None else "closed the connection before the answer's end"
         sink.upstream_broken(self, reason)
+
+    def _read_the_rest(self) -> None:
+        """What the upstream had answered before a write failed: one that refuses a body often closes at once."""
+        rest = unread(self.transport)
+        while self.sink is not None and (data := next(rest, b"")):
+            self.data_received(data)
 
     def _break(self, reason: str) -> None:
         sink, self.sink = self.sink, None

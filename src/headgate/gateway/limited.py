@@ -1,0 +1,51 @@
+"""What a key limited to models may call: only what says, in one way for every reader, which of its models works."""
+
+from collections.abc import Iterable
+from itertools import product
+from typing import TYPE_CHECKING
+
+from headgate.core.errors import Forbidden
+from headgate.gateway.auth import check_model
+from headgate.snapshot import KeyEntry
+from headgate.wire.members import Member, MemberScan
+from headgate.wire.objects import is_of_account, model_in_path
+
+if TYPE_CHECKING:
+    from headgate.gateway.incoming import Incoming
+
+MODEL_SPELLINGS = frozenset(map("".join, product(*zip("model", "MODEL", strict=True))))
+"""Names that Go's JSON reader, and so Ollama, takes for `model`."""
+
+
+def check_limits(incoming: "Incoming", principal: KeyEntry) -> None:
+    """Raise Forbidden over a request that may use another model than it names, or reach an object of the account."""
+    place, model = incoming.place, incoming.asked.model
+    has_body = bool(incoming.body) or incoming.large is not None
+    if not place.endpoint.needs_json and model is not None and has_body:
+        in_path = model_in_path(place.rest)
+        if in_path is not None:
+            model = in_path
+        elif is_of_account(place.endpoint.dialect, place.rest):
+            model = None  # it names a model, but does not only use that
+    check_model(principal, model)
+    if has_body and incoming.resolved is None:
+        check_one_model(principal, _found(incoming))
+
+
+def check_one_model(principal: KeyEntry, members: Iterable[Member]) -> None:
+    """Raise Forbidden over a body with two members that a reader may take for the model: some go by the first."""
+    if sum(member.name in MODEL_SPELLINGS for member in members) > 1:
+        raise Forbidden(
+            f"key {principal.id} is limited to models {', '.join(principal.models)}, "
+            'and this body has more than one "model".',
+            code="model_unreadable",
+            hint='Write "model" once.',
+        )
+
+
+def _found(incoming: "Incoming") -> list[Member]:
+    if incoming.large is not None:
+        return incoming.large.members.found
+    scan = MemberScan(MODEL_SPELLINGS)
+    scan.feed(incoming.body)
+    return scan.found
