@@ -4,11 +4,21 @@ import fcntl
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from support.made_homes import forget_homes
+
 ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def made_homes() -> Iterator[None]:
+    """What `support.made_homes` made goes with the run."""
+    yield
+    forget_homes()
 
 
 @pytest.fixture(scope="session")

@@ -22,6 +22,7 @@ from headgate.snapshot import Role
 from headgate.spool.record import Attempt, FinalRecord
 from headgate.spool.writer import SpoolWriter
 from support.control_settings import OPENAI_SETTINGS
+from support.made_homes import copy_home
 
 USAGE = {"prompt_tokens": 142, "completion_tokens": 87, "total_tokens": 229}
 
@@ -135,6 +136,12 @@ def _key_header(key: str | None) -> dict[str, str]:
     return {} if key is None else {"x-headgate-key": key}
 
 
+def _make_empty(home: Path) -> None:
+    for name in ("run", "spool", "snapshot", "tmp", "bodies"):
+        (home / name).mkdir(mode=0o700, parents=True)
+    build(home, OPENAI_SETTINGS).close()
+
+
 @contextmanager
 def starting(folder: Path) -> Iterator[Callable[..., Served]]:
     """Makes applications over fresh homes in a folder, and ends them all."""
@@ -142,8 +149,7 @@ def starting(folder: Path) -> Iterator[Callable[..., Served]]:
 
     def start(*, require_key: bool = False, hosts: Sequence[str] = (), settings: Settings = OPENAI_SETTINGS) -> Served:
         home = folder / f"home{len(opened)}"
-        for name in ("run", "spool", "snapshot", "tmp", "bodies"):
-            (home / name).mkdir(mode=0o700, parents=True)
+        copy_home("empty", _make_empty, home)
         server = replace(settings.server, require_key=require_key, hosts=tuple(hosts))
         control = build(home, replace(settings, server=server))
         control.publisher.load_keys()
