@@ -3,6 +3,7 @@
 import fcntl
 import gc
 import os
+import signal
 import subprocess
 import sys
 import sysconfig
@@ -15,6 +16,12 @@ import pytest
 from support.made_homes import forget_homes
 
 ROOT = Path(__file__).parents[1]
+
+
+def pytest_configure() -> None:
+    """Ctrl-C works here and in whatever tests start, also where this run was started in the background of a script."""
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_finish() -> None:
