@@ -18,6 +18,7 @@ from headgate.control.state import ControlApp
 from headgate.core.ids import now_us, uuid7
 from headgate.core.settings import Settings
 from headgate.registry import keys
+from headgate.registry.database import Database
 from headgate.snapshot import Role
 from headgate.spool.record import Attempt, FinalRecord
 from headgate.spool.writer import SpoolWriter
@@ -28,13 +29,32 @@ USAGE = {"prompt_tokens": 142, "completion_tokens": 87, "total_tokens": 229}
 
 
 class Served:
-    """The application, asked like a server; records are stored by ``record``."""
+    """The application, asked like a server; what was recorded is stored, all at once, before anything looks at it."""
 
     def __init__(self, control: ControlApp, spool: SpoolWriter) -> None:
-        self.control, self._spool = control, spool
+        self._control, self._spool = control, spool
+        self._has_unstored = False
+
+    @property
+    def control(self) -> ControlApp:
+        """The application, which has stored everything so far."""
+        self.store_all()
+        return self._control
+
+    def store_all(self) -> None:
+        """Store what was recorded; for those who ask by other ways than this object."""
+        if self._has_unstored:
+            self._has_unstored = False
+            while self._control.ingest.step():
+                pass
+
+    @property
+    def registry(self) -> Database:
+        """What the application knows of keys, prompts and evaluations: nothing recorded is in it."""
+        return self._control.publisher.registry
 
     def record(self, *, said: str = "Hello", answer: str = "Hi there", age_s: float = 5.0, **fields: Any) -> str:
-        """Record and store one chat; returns its id."""
+        """Record one chat; returns its id."""
         at_us = now_us() - int(age_s * 1e6)
         body = fields.pop("request_body", None)
         record = FinalRecord(
@@ -70,8 +90,7 @@ class Served:
         assert self._spool.append_final(
             record, request.encode() if is_kept else b"", b"", [response.encode()] if is_kept else []
         )
-        while self.control.ingest.step():
-            pass
+        self._has_unstored = True
         return record.request_id
 
     def end_spool(self) -> None:
@@ -88,8 +107,7 @@ class Served:
 
     def key(self, role: Role = "developer", project: str = "default", **more: Any) -> str:
         """A new key, known to the application at once."""
-        registry = self.control.publisher.registry
-        _, plaintext = keys.create_key(registry, name=f"{role} of {project}", role=role, project=project, **more)
+        _, plaintext = keys.create_key(self.registry, name=f"{role} of {project}", role=role, project=project, **more)
         self.control.publisher.load_keys()
         return plaintext
 
