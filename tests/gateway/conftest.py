@@ -50,17 +50,26 @@ def running() -> Iterator[list[WorkerProcess]]:
 
 
 @pytest.fixture
-def worker(
-    running: list[WorkerProcess], tmp_path_factory: pytest.TempPathFactory, upstream: ScriptedUpstream
-) -> Iterator[WorkerProcess]:
-    """A worker whose one OpenAI upstream is the scripted one; nothing of earlier tests is seen in it."""
-    settings = settings_for(Upstream(name="main", kind="openai", base_url=upstream.base_url, timeout=QUICK))
-    if running:
+def serve_with(
+    running: list[WorkerProcess], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[[Settings], WorkerProcess]]:
+    """Gives the module's worker other settings; nothing of earlier tests is seen in it."""
+
+    def serve(settings: Settings) -> WorkerProcess:
+        if not running:
+            running.append(WorkerProcess(tmp_path_factory.mktemp("worker"), settings))
+            return running[0]
         running[0].publish(settings)
         running[0].taken_over()
         running[0].forget()
-    else:
-        running.append(WorkerProcess(tmp_path_factory.mktemp("worker"), settings))
-    yield running[0]
-    if running[0].process.poll() is not None:
+        return running[0]
+
+    yield serve
+    if running and running[0].process.poll() is not None:
         running.clear()
+
+
+@pytest.fixture
+def worker(serve_with: Callable[[Settings], WorkerProcess], upstream: ScriptedUpstream) -> WorkerProcess:
+    """A worker whose one OpenAI upstream is the scripted one."""
+    return serve_with(settings_for(Upstream(name="main", kind="openai", base_url=upstream.base_url, timeout=QUICK)))
