@@ -7,6 +7,7 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
@@ -66,8 +67,16 @@ def test_at_most_40_distributions_with_both_sdks() -> None:
     assert len(with_requirements(*declared, "openai", "anthropic")) <= MAX_DISTRIBUTIONS
 
 
-def test_what_is_installed_is_what_the_lock_says_and_runs_no_code_at_start(installed: Path) -> None:
-    (site,) = (installed / "lib").glob("python3*/site-packages")
+def test_no_dependency_runs_code_at_start() -> None:
+    for name in locked("base"):
+        files = importlib.metadata.files(name)
+        assert files, name
+        assert not [path for path in files if path.suffix == ".pth"], name
+
+
+@pytest.mark.slow
+def test_what_is_installed_is_what_the_lock_says_and_runs_no_code_at_start(installed_from_lock: Path) -> None:
+    (site,) = (installed_from_lock / "lib").glob("python3*/site-packages")
     assert not list(site.glob("*.pth"))
     there = {str(canonicalize_name(d.name)): d.version for d in importlib.metadata.distributions(path=[str(site)])}
     assert there.pop("headgate") == PROJECT["project"]["version"]
@@ -97,7 +106,9 @@ def test_the_version_is_the_same_everywhere(installed: Path, tmp_path: Path) -> 
     assert f"## {version}" in (ROOT / "CHANGELOG.md").read_text()
 
 
-def test_the_first_minute_in_an_empty_directory(installed: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("place", ["installed", pytest.param("installed_from_lock", marks=pytest.mark.slow)])
+def test_the_first_minute_in_an_empty_directory(place: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    installed: Path = request.getfixturevalue(place)
     server = InstalledServer(installed, tmp_path / "empty", arguments=["--demo"])
     try:
         server.start()

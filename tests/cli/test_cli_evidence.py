@@ -181,6 +181,7 @@ def test_one_system_of_imported_results_is_reported_against_another(say: Say) ->
 
 def test_scores_are_pushed_for_one_request_or_from_a_file(say: Say, house: House) -> None:
     request = house.served.record(answer="Within 30 days.")
+    house.served.store_all()
     code, told, _ = say("score", "push", "--request", request, "--name", "thumbs", "--value", "1", "--comment", "kind")
     assert (code, told) == (0, "1 score stored.\n")
     lines = [

@@ -52,7 +52,7 @@ class Calibrated(Bench):
         self.ids = [self.verdict(name, "pass" if place % 2 else "fail") for place, name in enumerate(PEOPLE)]
 
     def verdict(self, name: str, verdict: str, run: str = "", **fields: Any) -> str:
-        sha256 = prompts.get_version(self.served.control.publisher.registry, "judge-rubric", 1).sha256
+        sha256 = prompts.get_version(self.served.registry, "judge-rubric", 1).sha256
         variables = {"question": name, "answer": "Hello", "rubric": RUBRIC, **fields.pop("variables", {})}
         request_id: str = self.served.record(
             **{

@@ -43,7 +43,7 @@ class Replay(Bench):
 
     def judged(self, run: str, name: str, other: tuple[str, str], verdict: str, **fields: Any) -> None:
         """One answer of the judge to a pair, in the log."""
-        sha256 = prompts.get_version(self.served.control.publisher.registry, "judge-pairwise", 1).sha256
+        sha256 = prompts.get_version(self.served.registry, "judge-pairwise", 1).sha256
         variables = {"question": json.dumps({"person": name}), "answer_a": other[0], "answer_b": other[1]}
         key = ask_key(Ask(kind="judge", judge="main", variables=variables), sha256)
         variables = fields.pop("variables", variables)

@@ -40,7 +40,36 @@ def start_worker(tmp_path: Path) -> Iterator[Callable[[Settings], WorkerProcess]
             worker.stop()
 
 
+@pytest.fixture(scope="module")
+def running() -> Iterator[list[WorkerProcess]]:
+    """The worker that the tests of a module share, once one of them needed it: each has an upstream of its own."""
+    made: list[WorkerProcess] = []
+    yield made
+    for worker in made:
+        worker.stop()
+
+
 @pytest.fixture
-def worker(start_worker: Callable[[Settings], WorkerProcess], upstream: ScriptedUpstream) -> WorkerProcess:
+def serve_with(
+    running: list[WorkerProcess], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[[Settings], WorkerProcess]]:
+    """Gives the module's worker other settings; nothing of earlier tests is seen in it."""
+
+    def serve(settings: Settings) -> WorkerProcess:
+        if not running:
+            running.append(WorkerProcess(tmp_path_factory.mktemp("worker"), settings))
+            return running[0]
+        running[0].publish(settings)
+        running[0].taken_over()
+        running[0].forget()
+        return running[0]
+
+    yield serve
+    if running and running[0].process.poll() is not None:
+        running.clear()
+
+
+@pytest.fixture
+def worker(serve_with: Callable[[Settings], WorkerProcess], upstream: ScriptedUpstream) -> WorkerProcess:
     """A worker whose one OpenAI upstream is the scripted one."""
-    return start_worker(settings_for(Upstream(name="main", kind="openai", base_url=upstream.base_url, timeout=QUICK)))
+    return serve_with(settings_for(Upstream(name="main", kind="openai", base_url=upstream.base_url, timeout=QUICK)))

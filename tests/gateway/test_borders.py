@@ -17,7 +17,7 @@ from support.settings import QUICK, settings_for
 from support.upstream import STREAM_HEAD, ScriptedUpstream, answer, chunk, stream
 from support.worker import WorkerProcess
 
-Start = Callable[[Settings], WorkerProcess]
+Serve = Callable[[Settings], WorkerProcess]
 EVENT = b'data: {"id":"c","model":"m","choices":[{"index":0,"delta":{"content":"Hi"},"finish_reason":"stop"}]}\n\n'
 STREAM_BODY = b'{"model":"m","stream":true,"stream_options":{"include_usage":false}}'
 
@@ -79,9 +79,9 @@ def test_bodies_of_strangers_are_not_kept(tmp_path: Path, upstream: ScriptedUpst
 
 
 def test_a_refused_request_keeps_no_more_than_the_server_and_the_caller_allow(
-    start_worker: Start, upstream: ScriptedUpstream
+    serve_with: Serve, upstream: ScriptedUpstream
 ) -> None:
-    worker = start_worker(
+    worker = serve_with(
         settings_for(Upstream(name="main", kind="openai", base_url=upstream.base_url), log=Log(capture="none"))
     )
     call(worker.port, request_bytes(body=b"{broken"))
@@ -141,9 +141,9 @@ def test_a_key_limited_to_models_sees_its_models(tmp_path: Path, upstream: Scrip
     worker.stop()
 
 
-def test_a_slow_reader_is_not_taken_for_a_slow_upstream(start_worker: Start, upstream: ScriptedUpstream) -> None:
+def test_a_slow_reader_is_not_taken_for_a_slow_upstream(serve_with: Serve, upstream: ScriptedUpstream) -> None:
     quick = replace(QUICK, between_bytes_s=0.5)
-    worker = start_worker(settings_for(Upstream(name="main", kind="openai", base_url=upstream.base_url, timeout=quick)))
+    worker = serve_with(settings_for(Upstream(name="main", kind="openai", base_url=upstream.base_url, timeout=quick)))
     piece = chunk(b": " + b"x" * 65_000 + b"\n\n")
     upstream.script([STREAM_HEAD, *[piece] * 200, chunk(EVENT), chunk(b"data: [DONE]\n\n"), b"0\r\n\r\n"])
     with worker.connect() as connection:
@@ -182,12 +182,12 @@ def test_the_end_of_a_stream_is_recorded_before_the_client_reads_it_at_any_split
 
 
 def test_a_held_refusal_that_breaks_off_leaves_the_fallback_streaming(
-    start_worker: Start, upstream: ScriptedUpstream, second_upstream: ScriptedUpstream
+    serve_with: Serve, upstream: ScriptedUpstream, second_upstream: ScriptedUpstream
 ) -> None:
     first = Upstream(name="first", kind="openai", base_url=upstream.base_url, timeout=QUICK)
     second = Upstream(name="second", kind="openai", base_url=second_upstream.base_url, timeout=QUICK)
     route = Route(model="fast", targets=(Target(upstream="first"), Target(upstream="second")))
-    worker = start_worker(settings_for(first, second, routes=(route,)))
+    worker = serve_with(settings_for(first, second, routes=(route,)))
     upstream.script([b"HTTP/1.1 400 Bad\r\ncontent-length: 100\r\n\r\n{", 0.05, "close"])
     second_upstream.script([STREAM_HEAD, chunk(EVENT), "wait-gone"])
     with worker.connect() as connection:

@@ -166,10 +166,10 @@ def test_a_worker_with_two_damaged_snapshots_does_not_start_and_says_why_in_one_
 
 
 def test_browser_pages_of_listed_origins_may_call_and_others_not(
-    start_worker: Callable[[Settings], WorkerProcess], upstream: ScriptedUpstream
+    serve_with: Callable[[Settings], WorkerProcess], upstream: ScriptedUpstream
 ) -> None:
     server = Server(origins=("https://app.example",), default_upstream={"openai": "main"})
-    worker = start_worker(settings_for(Upstream(name="main", kind="openai", base_url=upstream.base_url), server=server))
+    worker = serve_with(settings_for(Upstream(name="main", kind="openai", base_url=upstream.base_url), server=server))
     upstream.script(answer(b"{}", extra="access-control-allow-origin: *\r\n"))
     preflight = {
         "Origin": "https://app.example",

@@ -2,7 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,13 @@ class Grounded:
         changed = {**HANDBOOK, "refunds.md": HANDBOOK["refunds.md"].replace("five", "six")}
         self.hashes = [made_version(worker.home.path), made_version(worker.home.path, changed)]
         self.retrieval = RetrievalProcess(worker.home)
+
+    def begin(self) -> None:
+        """As new: nothing recorded, nothing asked of the upstream, the prompt as it was."""
+        self.worker.forget()
+        self.upstream.seen.clear()
+        self.upstream.script(answer(OK))
+        self.publish()
 
     def publish(self, keys: Any = None, *, embedder: str = "lexical", **knowledge: Any) -> None:
         """Publish the knowledge base, and the prompt with its knowledge."""
@@ -65,14 +73,35 @@ class Grounded:
         return body
 
 
-@pytest.fixture
-def grounded(start_worker: Callable[[Settings], WorkerProcess], upstream: ScriptedUpstream) -> Iterator[Grounded]:
-    upstream.script(answer(OK))
+@contextmanager
+def made(place: Path) -> Iterator[Grounded]:
+    upstream = ScriptedUpstream()
     settings = settings_for(Upstream(name="main", kind="openai", base_url=upstream.base_url))
-    made = Grounded(start_worker(settings), upstream, settings)
-    made.publish()
-    yield made
-    made.retrieval.close()
+    grounded = Grounded(WorkerProcess(place, settings), upstream, settings)
+    yield grounded
+    grounded.worker.stop()
+    grounded.retrieval.close()
+    upstream.close()
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Grounded]:
+    with made(tmp_path_factory.mktemp("grounded")) as grounded:
+        yield grounded
+
+
+@pytest.fixture
+def grounded(shared: Grounded) -> Grounded:
+    shared.begin()
+    return shared
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Iterator[Grounded]:
+    """One whose files and processes a test may damage."""
+    with made(tmp_path) as grounded:
+        grounded.begin()
+        yield grounded
 
 
 def test_a_prompts_knowledge_is_found_rendered_and_stamped(grounded: Grounded) -> None:
@@ -136,32 +165,32 @@ def test_what_cannot_be_is_refused_before_the_upstream_is_called(
     assert grounded.upstream.seen == []
 
 
-def test_a_retrieval_process_that_is_gone_fails_the_call_or_leaves_it_without_knowledge(grounded: Grounded) -> None:
-    grounded.retrieval.close()
-    (grounded.worker.home.run / "retrieval.sock").unlink()
-    got = grounded.ask()
+def test_a_retrieval_process_that_is_gone_fails_the_call_or_leaves_it_without_knowledge(own: Grounded) -> None:
+    own.retrieval.close()
+    (own.worker.home.run / "retrieval.sock").unlink()
+    got = own.ask()
     assert (got.status, got.error["code"]) == (503, "kb_unavailable")
-    assert grounded.upstream.seen == []
-    grounded.publish(on_error="empty")
-    assert grounded.ask().status == 200
-    assert grounded.sent()["messages"][0]["content"] == "Notes:"
-    records = grounded.worker.recorded(2)
+    assert own.upstream.seen == []
+    own.publish(on_error="empty")
+    assert own.ask().status == 200
+    assert own.sent()["messages"][0]["content"] == "Notes:"
+    records = own.worker.recorded(2)
     assert [(one.outcome, one.kb_version, one.kb_chunks) for one in records] == [
         ("refused", 1, None),
         ("ok", 1, []),
     ]
 
 
-def test_a_damaged_version_is_refused_by_its_hash_and_a_loaded_one_goes_on(grounded: Grounded) -> None:
-    assert grounded.ask().status == 200  # version 1 is loaded now
-    for sha256 in grounded.hashes:
-        path = versions.version_path(grounded.worker.home.path, sha256) / "vectors.npy"
+def test_a_damaged_version_is_refused_by_its_hash_and_a_loaded_one_goes_on(own: Grounded) -> None:
+    assert own.ask().status == 200  # version 1 is loaded now
+    for sha256 in own.hashes:
+        path = versions.version_path(own.worker.home.path, sha256) / "vectors.npy"
         path.write_bytes(b"x" + path.read_bytes()[1:])
-    assert grounded.ask().status == 200
-    refused = grounded.ask(kb="handbook@2")
+    assert own.ask().status == 200
+    refused = own.ask(kb="handbook@2")
     assert (refused.status, refused.error["code"]) == (503, "kb_damaged")
-    grounded.retrieval.restart()
-    assert grounded.ask().error["code"] == "kb_damaged"
+    own.retrieval.restart()
+    assert own.ask().error["code"] == "kb_damaged"
 
 
 def test_a_routed_embedder_is_called_for_each_question_with_a_record_of_its_own(grounded: Grounded) -> None:

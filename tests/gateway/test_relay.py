@@ -31,7 +31,7 @@ EVENTS = (
 )
 STREAM_BODY = b'{"model":"m","stream":true,"messages":[]}'
 
-Start = Callable[[Settings], WorkerProcess]
+Serve = Callable[[Settings], WorkerProcess]
 
 
 def test_an_answer_passes_unchanged_and_its_usage_is_recorded(
@@ -199,10 +199,10 @@ def test_each_deadline_has_its_own_ending(
     assert (final.outcome, final.error_type) == ("timeout", code)
 
 
-def test_an_upstream_that_is_not_there_gives_502_and_says_what_to_do(start_worker: Start) -> None:
+def test_an_upstream_that_is_not_there_gives_502_and_says_what_to_do(serve_with: Serve) -> None:
     with socket.create_server(("127.0.0.1", 0)) as unused:
         port = unused.getsockname()[1]
-    worker = start_worker(settings_for(Upstream(name="gone", kind="openai", base_url=f"http://127.0.0.1:{port}/v1")))
+    worker = serve_with(settings_for(Upstream(name="gone", kind="openai", base_url=f"http://127.0.0.1:{port}/v1")))
     got = call(worker.port, request_bytes())
     assert got.status == 502
     assert "headgate doctor" in got.error["message"]
@@ -211,12 +211,12 @@ def test_an_upstream_that_is_not_there_gives_502_and_says_what_to_do(start_worke
 
 
 def test_a_route_falls_back_before_the_first_byte_and_says_so(
-    start_worker: Start, upstream: ScriptedUpstream, second_upstream: ScriptedUpstream
+    serve_with: Serve, upstream: ScriptedUpstream, second_upstream: ScriptedUpstream
 ) -> None:
     first = Upstream(name="first", kind="openai", base_url=upstream.base_url, timeout=QUICK)
     second = Upstream(name="second", kind="openai", base_url=second_upstream.base_url, timeout=QUICK)
     route = Route(model="fast", targets=(Target(upstream="first", model="a"), Target(upstream="second", model="b")))
-    worker = start_worker(settings_for(first, second, routes=(route,)))
+    worker = serve_with(settings_for(first, second, routes=(route,)))
     upstream.script(answer(b'{"error":{"message":"slow down"}}', status="429 Too Many Requests"))
     second_upstream.script(answer(CHAT))
     got = call(worker.port, request_bytes(body=b'{"model": "fast", "x": 1.0}'))
@@ -229,12 +229,12 @@ def test_a_route_falls_back_before_the_first_byte_and_says_so(
 
 
 def test_the_last_targets_refusal_is_passed_on(
-    start_worker: Start, upstream: ScriptedUpstream, second_upstream: ScriptedUpstream
+    serve_with: Serve, upstream: ScriptedUpstream, second_upstream: ScriptedUpstream
 ) -> None:
     first = Upstream(name="first", kind="openai", base_url=upstream.base_url)
     second = Upstream(name="second", kind="openai", base_url=second_upstream.base_url)
     route = Route(model="fast", targets=(Target(upstream="first"), Target(upstream="second")))
-    worker = start_worker(settings_for(first, second, routes=(route,)))
+    worker = serve_with(settings_for(first, second, routes=(route,)))
     upstream.script(["close"])
     second_upstream.script(answer(b'{"error":1}', status="503 Service Unavailable", extra="retry-after: 7\r\n"))
     got = call(worker.port, request_bytes(body=b'{"model":"fast"}'))
@@ -263,11 +263,11 @@ def test_a_bad_request_is_refused_with_a_row_and_without_a_call(
 
 
 def test_an_unknown_model_is_refused_naming_routes_and_the_nearest(
-    start_worker: Start, upstream: ScriptedUpstream
+    serve_with: Serve, upstream: ScriptedUpstream
 ) -> None:
     one = Upstream(name="main", kind="openai", base_url=upstream.base_url)
     route = Route(model="gpt-5-mini", targets=(Target(upstream="main"),))
-    worker = start_worker(Settings(upstreams={"main": one}, routes=(route,)))
+    worker = serve_with(Settings(upstreams={"main": one}, routes=(route,)))
     got = call(worker.port, request_bytes(body=b'{"model":"o5-mini"}'))
     assert got.status == 404
     assert got.error["message"].startswith(
@@ -282,9 +282,9 @@ def test_a_dialect_that_no_target_speaks_is_refused_in_that_dialect(worker: Work
     assert "no target of route" in got.error["message"]
 
 
-def test_a_body_over_the_limit_is_refused_before_it_is_read(start_worker: Start, upstream: ScriptedUpstream) -> None:
+def test_a_body_over_the_limit_is_refused_before_it_is_read(serve_with: Serve, upstream: ScriptedUpstream) -> None:
     one = Upstream(name="main", kind="openai", base_url=upstream.base_url)
-    worker = start_worker(settings_for(one, server=Server(max_body_mb=0.001, default_upstream={"openai": "main"})))
+    worker = serve_with(settings_for(one, server=Server(max_body_mb=0.001, default_upstream={"openai": "main"})))
     with worker.connect() as connection:
         connection.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 99999\r\n\r\n")
         got = read_answer(connection)
@@ -295,11 +295,9 @@ def test_a_body_over_the_limit_is_refused_before_it_is_read(start_worker: Start,
     assert [final.outcome for final in worker.recorded(2)] == ["refused", "refused"]
 
 
-def test_capture_may_be_lowered_by_the_request_and_never_raised(
-    start_worker: Start, upstream: ScriptedUpstream
-) -> None:
+def test_capture_may_be_lowered_by_the_request_and_never_raised(serve_with: Serve, upstream: ScriptedUpstream) -> None:
     one = Upstream(name="main", kind="openai", base_url=upstream.base_url)
-    worker = start_worker(settings_for(one, log=Log(capture="metadata")))
+    worker = serve_with(settings_for(one, log=Log(capture="metadata")))
     upstream.script(answer(CHAT))
     call(worker.port, request_bytes(headers={"x-headgate-capture": "full", "x-headgate-session": "s1"}))
     call(worker.port, request_bytes(headers={"x-headgate-capture": "none", "x-headgate-session": "s1"}))
@@ -311,9 +309,9 @@ def test_capture_may_be_lowered_by_the_request_and_never_raised(
         assert final.usage_raw is not None
 
 
-def test_a_large_answer_is_kept_up_to_the_cap_and_marked(start_worker: Start, upstream: ScriptedUpstream) -> None:
+def test_a_large_answer_is_kept_up_to_the_cap_and_marked(serve_with: Serve, upstream: ScriptedUpstream) -> None:
     one = Upstream(name="main", kind="openai", base_url=upstream.base_url)
-    worker = start_worker(settings_for(one, log=Log(capture_mb=0.01)))
+    worker = serve_with(settings_for(one, log=Log(capture_mb=0.01)))
     body = b'{"model":"x","data":"' + b"y" * 50_000 + b'"}'
     upstream.script(answer(body))
     assert call(worker.port, request_bytes()).body == body
@@ -408,11 +406,11 @@ def test_every_call_leaves_a_start_record_before_the_upstream_sees_it(
 
 
 def test_secrets_of_either_side_are_not_in_the_spool(
-    start_worker: Start, upstream: ScriptedUpstream, monkeypatch: pytest.MonkeyPatch
+    start_worker: Serve, upstream: ScriptedUpstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TEST_UPSTREAM_KEY", "upstream-secret-1234567890")
     one = Upstream(name="main", kind="openai", base_url=upstream.base_url, api_key_env="TEST_UPSTREAM_KEY")
-    worker = start_worker(settings_for(one))
+    worker = start_worker(settings_for(one))  # reads its environment at its start
     upstream.script(answer(b'{"error":{"message":"bad key upstream-secret-1234567890"}}', status="401 Unauthorized"))
     body = b'{"model":"m","messages":[{"role":"user","content":"my key is client-secret-1234567890"}]}'
     call(worker.port, request_bytes(body=body, headers={"authorization": "Bearer client-secret-1234567890"}))
@@ -424,9 +422,9 @@ def test_secrets_of_either_side_are_not_in_the_spool(
             assert b"secret-1234567890" not in file.read_bytes(), file
 
 
-def test_the_callers_own_credential_travels_only_where_it_may(start_worker: Start, upstream: ScriptedUpstream) -> None:
+def test_the_callers_own_credential_travels_only_where_it_may(serve_with: Serve, upstream: ScriptedUpstream) -> None:
     one = Upstream(name="main", kind="openai", base_url=upstream.base_url, auth="caller")
-    worker = start_worker(settings_for(one))
+    worker = serve_with(settings_for(one))
     upstream.script(answer(CHAT))
     call(worker.port, request_bytes(headers={"Authorization": "Bearer sk-mine", "x-headgate-session": "s"}))
     assert upstream.seen[0].header("authorization") == "Bearer sk-mine"

@@ -11,15 +11,19 @@ import pytest
 from headgate.cli.main import main
 from headgate.control.seal import seal
 from headgate.registry.database import Database
+from support.made_homes import copy_home
 from support.proof import Capsys, filled, proof_of
 
 
 @pytest.fixture
 def stopped(tmp_path: Path) -> Path:
     """A filled home whose processes have all ended."""
-    home = filled(tmp_path / "home")
-    home.close()
-    return home.path
+    copy_home("stopped", _make_stopped, tmp_path / "home")
+    return tmp_path / "home"
+
+
+def _make_stopped(path: Path) -> None:
+    filled(path).close()
 
 
 def test_a_sound_home_is_proven_number_by_number(stopped: Path, capsys: Capsys) -> None:
@@ -141,13 +145,17 @@ def _rows(home: Path) -> list[Any]:
 @pytest.fixture
 def sealed(tmp_path: Path) -> Path:
     """A filled home with every segment sealed."""
-    home = filled(tmp_path / "home")
+    copy_home("sealed", _make_sealed, tmp_path / "home")
+    return tmp_path / "home"
+
+
+def _make_sealed(path: Path) -> None:
+    home = filled(path)
     home.stop_writing()
     home.store_all()
     home.ingest.step()
     seal(home.log, home.ingest)
     home.close()
-    return home.path
 
 
 def test_prices_of_their_day_are_not_changed_by_making_the_log_anew(stopped: Path, capsys: Capsys) -> None:

@@ -43,7 +43,7 @@ class Bench:
         return self.post("/api/evals/runs", {"suite_sha256": self.suite, "prompt": ref, **more})
 
     def sha256(self, number: int) -> str:
-        registry = self.served.control.publisher.registry
+        registry = self.served.registry
         return prompts.get_version(registry, "greet", number).sha256
 
     def call(self, run: str, person: str, answer: str = "Hello!", *, number: int = 2, **fields: Any) -> str:

@@ -35,7 +35,7 @@ QUESTIONS = tuple(f"What about parcel {number}?" for number in range(24))
 
 def add_kb_version(served: Any, name: str = "handbook") -> int:
     """One more version in the registry, with no files behind it."""
-    registry = served.control.publisher.registry
+    registry = served.registry
     number = next((kb.latest or 0 for kb in kbs.list_kbs(registry) if kb.name == name), 0) + 1
     digest = sha256(f"{name} {number}".encode()).hexdigest()
     new = NewKbVersion(
@@ -58,7 +58,7 @@ class KbBench:
 
     def __init__(self, served: Any, suite: str = SUITE, key: str | None = None) -> None:
         self.served, self.key = served, key
-        self.registry = served.control.publisher.registry
+        self.registry = served.registry
         add_kb_version(served)
         add_kb_version(served)
         push_prompt(served, ASK.format(kb=1, system="Be kind."), key)

@@ -18,22 +18,43 @@ from headgate.control.state import ControlApp
 from headgate.core.ids import now_us, uuid7
 from headgate.core.settings import Settings
 from headgate.registry import keys
+from headgate.registry.database import Database
 from headgate.snapshot import Role
 from headgate.spool.record import Attempt, FinalRecord
 from headgate.spool.writer import SpoolWriter
 from support.control_settings import OPENAI_SETTINGS
+from support.made_homes import copy_home
 
 USAGE = {"prompt_tokens": 142, "completion_tokens": 87, "total_tokens": 229}
 
 
 class Served:
-    """The application, asked like a server; records are stored by ``record``."""
+    """The application, asked like a server; what was recorded is stored, all at once, before anything looks at it."""
 
     def __init__(self, control: ControlApp, spool: SpoolWriter) -> None:
-        self.control, self._spool = control, spool
+        self._control, self._spool = control, spool
+        self._has_unstored = False
+
+    @property
+    def control(self) -> ControlApp:
+        """The application, which has stored everything so far."""
+        self.store_all()
+        return self._control
+
+    def store_all(self) -> None:
+        """Store what was recorded; for those who ask by other ways than this object."""
+        if self._has_unstored:
+            self._has_unstored = False
+            while self._control.ingest.step():
+                pass
+
+    @property
+    def registry(self) -> Database:
+        """What the application knows of keys, prompts and evaluations: nothing recorded is in it."""
+        return self._control.publisher.registry
 
     def record(self, *, said: str = "Hello", answer: str = "Hi there", age_s: float = 5.0, **fields: Any) -> str:
-        """Record and store one chat; returns its id."""
+        """Record one chat; returns its id."""
         at_us = now_us() - int(age_s * 1e6)
         body = fields.pop("request_body", None)
         record = FinalRecord(
@@ -69,8 +90,7 @@ class Served:
         assert self._spool.append_final(
             record, request.encode() if is_kept else b"", b"", [response.encode()] if is_kept else []
         )
-        while self.control.ingest.step():
-            pass
+        self._has_unstored = True
         return record.request_id
 
     def end_spool(self) -> None:
@@ -87,8 +107,7 @@ class Served:
 
     def key(self, role: Role = "developer", project: str = "default", **more: Any) -> str:
         """A new key, known to the application at once."""
-        registry = self.control.publisher.registry
-        _, plaintext = keys.create_key(registry, name=f"{role} of {project}", role=role, project=project, **more)
+        _, plaintext = keys.create_key(self.registry, name=f"{role} of {project}", role=role, project=project, **more)
         self.control.publisher.load_keys()
         return plaintext
 
@@ -135,6 +154,12 @@ def _key_header(key: str | None) -> dict[str, str]:
     return {} if key is None else {"x-headgate-key": key}
 
 
+def _make_empty(home: Path) -> None:
+    for name in ("run", "spool", "snapshot", "tmp", "bodies"):
+        (home / name).mkdir(mode=0o700, parents=True)
+    build(home, OPENAI_SETTINGS).close()
+
+
 @contextmanager
 def starting(folder: Path) -> Iterator[Callable[..., Served]]:
     """Makes applications over fresh homes in a folder, and ends them all."""
@@ -142,8 +167,7 @@ def starting(folder: Path) -> Iterator[Callable[..., Served]]:
 
     def start(*, require_key: bool = False, hosts: Sequence[str] = (), settings: Settings = OPENAI_SETTINGS) -> Served:
         home = folder / f"home{len(opened)}"
-        for name in ("run", "spool", "snapshot", "tmp", "bodies"):
-            (home / name).mkdir(mode=0o700, parents=True)
+        copy_home("empty", _make_empty, home)
         server = replace(settings.server, require_key=require_key, hosts=tuple(hosts))
         control = build(home, replace(settings, server=server))
         control.publisher.load_keys()

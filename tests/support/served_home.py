@@ -16,19 +16,43 @@ from headgate.control.state import ControlApp
 from headgate.core.home import Home, ServerInfo
 from headgate.core.ids import now_us
 from headgate.core.settings import Settings, load
+from support.made_homes import copy_home
 
 
 @contextmanager
 def served_home(path: Path, settings: Settings | None = None) -> Iterator[tuple[ControlApp, str]]:
     """The application and its address; the home is locked and announced as a server does it."""
+    if not path.exists():
+        copy_home("demo", _make_demo, path)
     home = Home(path)
+    with _prepared(home, settings or _demo()) as control, _served(home, control) as url:
+        yield control, url
+
+
+def _demo() -> Settings:
+    return load(None, demo=True, environ={})
+
+
+def _make_demo(path: Path) -> None:
+    with _prepared(Home(path), _demo()):
+        pass
+
+
+@contextmanager
+def _prepared(home: Home, settings: Settings) -> Iterator[ControlApp]:
     home.prepare()
-    chosen = settings or load(None, demo=True, environ={})
+    with home.locked():
+        control = build(home.path, settings)
+        try:
+            prepare(control, settings)
+            yield control
+        finally:
+            control.close()
+
+
+@contextmanager
+def _served(home: Home, control: ControlApp) -> Iterator[str]:
     with ExitStack() as stack:
-        stack.enter_context(home.locked())
-        control = build(home.path, chosen)
-        stack.callback(control.close)
-        prepare(control, chosen)
         assert control.asgi is not None
         config = uvicorn.Config(
             control.asgi, log_config=None, lifespan="off", http="httptools", ws="none", timeout_graceful_shutdown=1
@@ -47,4 +71,4 @@ def served_home(path: Path, settings: Settings | None = None) -> Iterator[tuple[
         stack.callback(setattr, server, "should_exit", True)
         home.announce(ServerInfo(pid=os.getpid(), url=url, started_at_us=now_us(), version="0"))
         stack.callback(home.withdraw)
-        yield control, url
+        yield url

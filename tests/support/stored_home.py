@@ -11,6 +11,7 @@ from headgate.spool.record import Attempt, Capture, FinalRecord, StartRecord
 from headgate.spool.writer import SpoolWriter
 from headgate.store.log import Log
 from headgate.store.rows import RequestRow
+from support.made_homes import copy_home
 
 
 def flat_price(final: FinalRecord, bodies: BodiesLazy) -> Priced:
@@ -20,10 +21,16 @@ def flat_price(final: FinalRecord, bodies: BodiesLazy) -> Priced:
     )
 
 
+def _make_log(path: Path) -> None:
+    Log.open(path, memory_limit_mb=128).close()
+
+
 class StoredHome:
     """Writes exchanges the way a worker does and stores them the way control does."""
 
     def __init__(self, path: Path, *, segment_bytes: int = 1 << 20) -> None:
+        if not path.exists():
+            copy_home("log", _make_log, path)
         self.path = path
         self.segment_bytes = segment_bytes
         self.seen: list[RequestRow] = []

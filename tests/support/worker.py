@@ -29,6 +29,7 @@ class WorkerProcess:
         program: Sequence[str] = ("-m", "headgate.gateway.main"),
     ) -> None:
         self._program = program
+        self._since_us = 0
         self.home = Home(path / "home")
         self.home.prepare()
         self.publish(settings, keys)
@@ -98,12 +99,16 @@ class WorkerProcess:
         self.process.wait()
         self._listener.close()
 
+    def forget(self) -> None:
+        """From now on only calls that begin after this are seen: for a worker that several tests share."""
+        self._since_us = now_us()
+
     def connect(self) -> socket.socket:
         """A raw client connection."""
         return socket.create_connection(("127.0.0.1", self.port), 10)
 
     def entries(self) -> tuple[list[StartRecord], list[FinalRecord]]:
-        """Everything in the spools so far."""
+        """Everything in the spools so far, but for what is forgotten."""
         starts: list[StartRecord] = []
         finals: list[FinalRecord] = []
         for spool_id in spools(self.home.path / "spool"):
@@ -115,7 +120,10 @@ class WorkerProcess:
                 position = batch.position
                 starts += [entry.start for entry in batch.entries if entry.start is not None]
                 finals += [entry.final for entry in batch.entries if entry.final is not None]
-        return starts, finals
+        return (
+            [start for start in starts if start.started_at_us >= self._since_us],
+            [final for final in finals if final.started_at_us >= self._since_us],
+        )
 
     def recorded(self, count: int = 1, *, within_s: float = 5.0) -> list[FinalRecord]:
         """The final records, once there are ``count`` of them."""
