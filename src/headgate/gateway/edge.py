@@ -3,7 +3,6 @@ without entering Starlette, everything else goes on to the ASGI application on t
 """
 
 import asyncio
-from collections.abc import Callable
 from typing import Any
 
 import httptools
@@ -16,7 +15,6 @@ from headgate.core.ids import monotonic_s
 from headgate.gateway.answering import Answering
 from headgate.gateway.guard import check_framing, check_sender, cors_lines
 from headgate.gateway.head import STATUS_LINES, RequestHead
-from headgate.gateway.memo import Recalled
 from headgate.gateway.model_call import ModelCall
 from headgate.gateway.relay import Relay
 from headgate.gateway.reply import Reply
@@ -95,12 +93,8 @@ class EdgeProtocol(HttpToolsProtocol):
             self._go_on_with_body(data)
             return
         is_of_head = self._is_in_head or (self._reading is None and not self._is_asgi)  # not the rest of a body
-        if is_of_head and not self._is_in_head and self._running is None and self.worker.recalls_heads:
-            recalled = self.worker.heads.recall(data)
-            if recalled is not None and len(data) <= recalled.body_at + recalled.length and not self._is_closing():
-                self._begin_recalled(recalled, data)
-                return
-            self._fresh = data
+        if is_of_head and not self._is_in_head and self._running is None and self._begin_recalled(data):
+            return
         self._read_bytes = len(data)
         try:
             self.parser.feed_data(data)
@@ -118,8 +112,14 @@ class EdgeProtocol(HttpToolsProtocol):
             if self._head_bytes > HEAD_LIMIT_BYTES:
                 self._reject(_too_large())
 
-    def _begin_recalled(self, recalled: Recalled, data: bytes) -> None:
-        """A request whose head was read before: the parser has nothing to tell of it."""
+    def _begin_recalled(self, data: bytes) -> bool:
+        """Take on a request whose head was read before, of which the parser has nothing to tell; False: it has."""
+        if not self.worker.recalls_heads:
+            return False
+        recalled = self.worker.heads.recall(data)
+        if recalled is None or len(data) > recalled.body_at + recalled.length or self._is_closing():
+            self._fresh = data
+            return False
         known, head = recalled.known, recalled.head
         self.url, self.headers = known.target, []
         self.expect_100_continue = self._is_http_10 = False
@@ -136,6 +136,7 @@ class EdgeProtocol(HttpToolsProtocol):
             self.on_body(body)
         if not self._body_left:
             self.on_message_complete()
+        return True
 
     def _go_on_with_body(self, data: bytes) -> None:
         left = self._body_left
@@ -494,14 +495,3 @@ def protocol_for(worker: Worker) -> type[EdgeProtocol]:
 
     WorkerProtocol.worker = worker
     return WorkerProtocol
-
-
-def sweeper(connections: Callable[[], set[Any]]) -> Callable[[float], None]:
-    """A sweep that closes old connections of a uvicorn server."""
-
-    def sweep(now_s: float) -> None:
-        for connection in list(connections()):
-            if isinstance(connection, EdgeProtocol):
-                connection.check_age(now_s)
-
-    return sweep

@@ -9,8 +9,9 @@ import resource
 import signal
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import uvicorn
 
@@ -18,7 +19,7 @@ from headgate.core.errors import HeadgateError
 from headgate.core.terminal import TerminalHandler
 from headgate.core.unhurried import Unhurried
 from headgate.gateway.app import create_app
-from headgate.gateway.edge import protocol_for, sweeper
+from headgate.gateway.edge import EdgeProtocol, protocol_for
 from headgate.gateway.worker import Worker
 
 _FILES = 65536
@@ -71,7 +72,7 @@ async def _serve(worker: Worker, listener: socket.socket, ready_fd: int | None) 
         timeout_graceful_shutdown=int(worker.settings.server.drain_s),
     )
     server = _Server(config, worker, ready_fd)
-    worker.on_sweep(sweeper(lambda: server.server_state.connections))
+    worker.on_sweep(_sweeper(lambda: server.server_state.connections))
     worker.open_connections = lambda: len(server.server_state.connections)
     beat = asyncio.create_task(worker.run())
     try:
@@ -81,6 +82,17 @@ async def _serve(worker: Worker, listener: socket.socket, ready_fd: int | None) 
         with contextlib.suppress(asyncio.CancelledError):
             await beat
         worker.close()
+
+
+def _sweeper(connections: Callable[[], set[Any]]) -> Callable[[float], None]:
+    """A sweep that closes old connections of a uvicorn server."""
+
+    def sweep(now_s: float) -> None:
+        for connection in list(connections()):
+            if isinstance(connection, EdgeProtocol):
+                connection.check_age(now_s)
+
+    return sweep
 
 
 def _allow_many_files() -> None:

@@ -248,29 +248,35 @@ class MappedSegment:
     def append(self, kind: int, pieces: Iterable[bytes], length: int) -> None:
         """Append one frame whose payload is ``pieces``, ``length`` bytes together; the caller checked ``room_bytes``.
 
-        The header is written last: a reader, and a death in between, see nothing or the whole. Raises OSError where a
-        long payload could not be written; nothing was appended then.
+        The header is written last: a reader, and a death in between, see nothing or the whole.
         """
         target = self._map
         start = self.position
         payload = start + FRAME_BYTES
         end = payload + length
-        if length < WRITTEN_FROM_BYTES:
+        checksum = None
+        if length >= WRITTEN_FROM_BYTES:
+            pieces = tuple(pieces)
+            checksum = self._write(pieces, payload, length)
+        if checksum is None:
             target.seek(payload)
             deque(map(target.write, pieces), 0)
             checksum = crc32(self._view[payload:end])
-        else:
-            checksum = self._write(pieces, payload, length)
         target[start:payload] = pack_frame_header(kind, length, checksum, self._salt)
         self.position = end
 
-    def _write(self, pieces: Iterable[bytes], at: int, length: int) -> int:
-        """Put a payload into the page cache past the mapping, which shows it at once; its checksum."""
-        held, checksum = tuple(pieces), 0
-        for piece in held:
+    def _write(self, pieces: tuple[bytes, ...], at: int, length: int) -> int | None:
+        """Put a payload into the page cache past the mapping, which shows it at once; its checksum. None: not all of it
+        could be written (a limit on file sizes, a faulty disk); the mapping takes it.
+        """
+        checksum = 0
+        for piece in pieces:
             checksum = crc32(piece, checksum)
-        if os.pwritev(self._fd, held, at) != length:  # allocated blocks take it all, unless they lie on a faulty disk
-            raise OSError(errno.EIO, "a record was written in part only")
+        try:
+            if os.pwritev(self._fd, pieces, at) != length:
+                return None
+        except OSError:
+            return None
         self._written_bytes += length
         return checksum
 

@@ -237,12 +237,7 @@ class SpoolWriter:
             segment = self._roll(length)
             if segment is None:
                 return False
-        try:
-            segment.append(kind, pieces, length)
-        except OSError as error:  # of a disk that fails; the segment is left like one that could not be synced
-            _log.error("spool %s: a record could not be written (%s)", self.spool_id, error)
-            self._must_roll = True
-            return False
+        segment.append(kind, pieces, length)
         if segment.position >= segment.wake_at:
             segment.wake_at = segment.position + STEP_BYTES
             self._ahead_wanted.set()
