@@ -8,6 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from support.leftovers import pytest_configure, pytest_unconfigure
+
+__all__ = ["installed", "pytest_configure", "pytest_unconfigure"]
+
 ROOT = Path(__file__).parents[1]
 
 
