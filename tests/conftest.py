@@ -13,15 +13,22 @@ from pathlib import Path
 
 import pytest
 
+from support.leftovers import end_guard, start_guard
 from support.made_homes import forget_homes
 
 ROOT = Path(__file__).parents[1]
 
 
-def pytest_configure() -> None:
+def pytest_configure(config: pytest.Config) -> None:
     """Ctrl-C works here and in whatever tests start, also where this run was started in the background of a script."""
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    start_guard(config)
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Nothing that was started stays."""
+    end_guard(config)
 
 
 def pytest_collection_finish() -> None:
