@@ -187,8 +187,10 @@ def test_bytes_pass_untouched_both_ways_whatever_they_are(worker: WorkerProcess,
     got: list[bytes] = []
 
     def script(connection: socket.socket) -> None:
-        threading.Thread(target=connection.sendall, args=(theirs,)).start()
+        sender = threading.Thread(target=connection.sendall, args=(theirs,))
+        sender.start()
         got.append(receive(connection, len(ours)))
+        sender.join(10)
         connection.shutdown(socket.SHUT_WR)
 
     raw.script = script
