@@ -212,11 +212,13 @@ def socket_settings(
         for name, url in urls.items()
     }
     to = {name: Target(upstream=name) for name in urls}
+    upstreams["caller"] = Upstream(name="caller", kind="openai", base_url=talking.base_url, auth="caller")
     named = Target(upstream="main", model="gpt-realtime")
     routes = (
         Route(model="raw-*", targets=(to["raw"],), fallback_on=()),
         Route(model="plain-*", targets=(to["plain"],), fallback_on=()),
         Route(model="gone-*", targets=(to["gone"], to["main"]), fallback_on=("connect",)),
+        Route(model="theirs", targets=(Target(upstream="caller"),), fallback_on=()),
         Route(model="voice", targets=(named,), fallback_on=()),
         Route(model="gpt-*", targets=(to["main"],), fallback_on=()),
     )
