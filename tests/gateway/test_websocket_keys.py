@@ -81,7 +81,7 @@ def refused(worker: WorkerProcess, path: str, key: str = LIMITED) -> tuple[int, 
 def test_a_key_among_the_subprotocols_is_found_and_travels_nowhere(
     worker: WorkerProcess, talking: TalkingUpstream
 ) -> None:
-    offered = ["realtime", f"openai-insecure-api-key.{FREE}", "openai-beta.realtime-v1"]
+    offered = ["realtime", f"OpenAI-insecure-api-key.{FREE}", "openai-beta.realtime-v1", f"other.{FREE}"]
     protocols = [Subprotocol(name) for name in offered]
     with connect(url(worker, "/v1/realtime?model=gpt-realtime"), subprotocols=protocols) as connection:
         connection.recv(timeout=5)
