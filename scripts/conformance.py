@@ -78,7 +78,7 @@ POINTS = (
         number=8,
         name="WebSockets",
         tests=("tests/gateway/test_websockets.py", "tests/gateway/test_websocket_keys.py")
-        + ("tests/wire/test_ws_frames.py", "tests/journeys/test_aimock.py"),
+        + ("tests/gateway/test_websocket_log.py", "tests/wire/test_ws_frames.py", "tests/journeys/test_aimock.py"),
     ),
     Point(
         number=9,

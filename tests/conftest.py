@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from support.leftovers import end_guard, start_guard
+from support import leftovers
 from support.made_homes import forget_homes
 
 ROOT = Path(__file__).parents[1]
@@ -23,12 +23,12 @@ def pytest_configure(config: pytest.Config) -> None:
     """Ctrl-C works here and in whatever tests start, also where this run was started in the background of a script."""
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
-    start_guard(config)
+    leftovers.pytest_configure(config)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
     """Nothing that was started stays."""
-    end_guard(config)
+    leftovers.pytest_unconfigure(config)
 
 
 def pytest_collection_finish() -> None:

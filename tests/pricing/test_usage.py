@@ -5,6 +5,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from genai_prices import extract_usage
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -22,6 +23,34 @@ ENDPOINTS = [
 
 def read(endpoint: str, **fields: Any) -> Usage:
     return usage_from(endpoint, json.dumps(fields))
+
+
+def test_realtime_usage_tells_sound_from_text_and_cached_sound_too_as_genai_prices_does() -> None:
+    cached = {"text_tokens": 60, "audio_tokens": 4}
+    fields: dict[str, Any] = {
+        "total_tokens": 253,
+        "input_tokens": 132,
+        "output_tokens": 121,
+        "input_token_details": {
+            "text_tokens": 119,
+            "audio_tokens": 13,
+            "cached_tokens": 64,
+            "cached_tokens_details": cached,
+        },
+        "output_token_details": {"text_tokens": 30, "audio_tokens": 91},
+    }
+    usage = read("openai.realtime", **fields)
+    body = {
+        "type": "response.done",
+        "response": {"object": "realtime.response", "usage": fields},
+        "model": "gpt-realtime",
+    }
+    theirs = extract_usage(body, provider_id="openai", api_flavor="realtime").usage
+    ours = usage.counts()
+    assert ours.keys() == {"cache_read_tokens", "cache_audio_read_tokens"} | {
+        f"{side}{kind}_tokens" for side in ("input", "output") for kind in ("", "_audio")
+    }
+    assert ours == {name: getattr(theirs, name) for name in ours}
 
 
 def test_chat_usage_counts_cached_input_as_part_of_the_input() -> None:

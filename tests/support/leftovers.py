@@ -1,4 +1,4 @@
-"""Whatever a test process started ends with it, however it ended itself.
+"""A plugin of pytest: whatever a test process started ends with it, however it ended itself.
 
 Servers of tests have sessions of their own, so a run that is killed or cut off would leave them running for hours. All
 that descends from a test process has a mark in its environment; a guard outlives the test process, and kills what has
@@ -34,7 +34,7 @@ while empty_rounds < 3 and time.monotonic() < until:
 _guard = pytest.StashKey["subprocess.Popen[bytes]"]()
 
 
-def start_guard(config: pytest.Config) -> None:
+def pytest_configure(config: pytest.Config) -> None:
     """Start the guard of this process."""
     environ = dict(os.environ)
     environ.pop(_NAME, None)
@@ -49,7 +49,7 @@ def start_guard(config: pytest.Config) -> None:
     )
 
 
-def end_guard(config: pytest.Config) -> None:
+def pytest_unconfigure(config: pytest.Config) -> None:
     """Have the guard look once, and end."""
     guard = config.stash[_guard]
     assert guard.stdin is not None
