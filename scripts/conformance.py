@@ -67,7 +67,7 @@ POINTS = (
         number=6,
         name="edge",
         tests=("tests/faults/test_hostile_edge.py", "tests/faults/test_ways.py", "tests/faults/test_tls_upstream.py")
-        + ("tests/wire/test_decode.py",),
+        + ("tests/faults/test_unusual.py", "tests/wire/test_decode.py"),
     ),
     Point(
         number=7,
