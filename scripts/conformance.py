@@ -115,7 +115,7 @@ def _show(point: Point, *, with_slow: bool) -> int:
         return 0
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.xml"
-        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--junitxml={report}"]
+        command = [sys.executable, "-m", "pytest", "-q", f"--junitxml={report}"]
         done = subprocess.run(
             [*command, *([] if with_slow else ["-m", "not slow"]), *tests],
             cwd=ROOT,
