@@ -132,6 +132,13 @@ class Incoming:
             return
         self.follow(worker.plan(endpoint.dialect, asked.model))
 
+    def _make_readable(self) -> None:
+        coding = self.head.text(b"content-encoding")
+        if self.place.endpoint.needs_json and (coding is not None or self.body.startswith(_BYTE_ORDER_MARK)):
+            from headgate.gateway.coded import readable
+
+            self.body, self.raw = readable(self.body, coding), self.body
+
     def follow(self, plan: Plan) -> None:
         """This is where it may go."""
         self.asked.identity["route"] = plan.route
@@ -170,13 +177,6 @@ class Incoming:
             self.follow(plan_without_owner(self, object_id, named))
         else:
             self.follow(pin(self, object_id, named, owner))
-
-    def _make_readable(self) -> None:
-        coding = self.head.text(b"content-encoding")
-        if self.place.endpoint.needs_json and (coding is not None or self.body.startswith(_BYTE_ORDER_MARK)):
-            from headgate.gateway.coded import readable
-
-            self.body, self.raw = readable(self.body, coding), self.body
 
     def _resolve(self) -> None:
         from headgate.gateway.resolve import resolve
