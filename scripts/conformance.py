@@ -67,7 +67,7 @@ POINTS = (
         number=6,
         name="edge",
         tests=("tests/faults/test_hostile_edge.py", "tests/faults/test_ways.py", "tests/faults/test_tls_upstream.py")
-        + ("tests/wire/test_decode.py",),
+        + ("tests/faults/test_unusual.py", "tests/wire/test_decode.py"),
     ),
     Point(
         number=7,
@@ -116,7 +116,7 @@ def _show(point: Point, *, with_slow: bool) -> int:
         return 0
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.xml"
-        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--junitxml={report}"]
+        command = [sys.executable, "-m", "pytest", "-q", f"--junitxml={report}"]
         done = subprocess.run(
             [*command, *([] if with_slow else ["-m", "not slow"]), *tests],
             cwd=ROOT,
