@@ -85,7 +85,7 @@ POINTS = (
         name="speed",
         recipe="make bench; the table: docs/benchmarks.md",
         last=("docs/benchmarks.md", "| gateway |"),
-        last_lines=8,
+        last_lines=6,
     ),
     Point(number=10, name="real upstreams", tests=("tests/real",), is_slow=True),
 )
