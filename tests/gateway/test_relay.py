@@ -1,5 +1,6 @@
 """The relay, seen from both sides and in the spool."""
 
+import gzip
 import json
 import socket
 import time
@@ -7,6 +8,7 @@ import zlib
 from collections.abc import Callable
 
 import pytest
+import zstandard
 
 from headgate.core.settings import Log, Route, Server, Settings, Target, Upstream
 from support.client import call, read_answer, request_bytes
@@ -331,6 +333,33 @@ def test_a_coded_answer_passes_as_it_is_and_is_read_all_the_same(
     assert upstream.seen[0].header("accept-encoding") == "gzip"
     (final,) = worker.recorded()
     assert (final.finish_reason, final.response_encoding) == ("stop", "gzip")
+
+
+def test_a_coded_request_keeps_no_secret_of_its_caller_in_the_log(
+    worker: WorkerProcess, upstream: ScriptedUpstream
+) -> None:
+    secret = "sk-of-the-caller-0123456789"
+    body = json.dumps({"model": "m", "messages": [{"role": "user", "content": f"my key is {secret}"}]}).encode()
+    packed = gzip.compress(body)
+    upstream.script(answer(CHAT))
+    headers = {"content-encoding": "gzip", "authorization": f"Bearer {secret}"}
+    assert call(worker.port, request_bytes(body=packed, headers=headers)).status == 200
+    assert upstream.seen[0].body == packed
+    (final,) = worker.recorded()
+    kept = worker.bodies(final.request_id).request
+    assert (kept, final.request_encoding) == (body.replace(secret.encode(), b"[removed by headgate]"), None)
+
+
+@pytest.mark.parametrize("part", [gzip.compress(b""), zstandard.compress(b"")], ids=["gzip", "zstd"])
+def test_a_coded_request_of_thousands_of_empty_parts_is_refused(
+    worker: WorkerProcess, upstream: ScriptedUpstream, part: bytes
+) -> None:
+    coding = "gzip" if part.startswith(b"\x1f\x8b") else "zstd"
+    packed = part * 5000 + (gzip.compress if coding == "gzip" else zstandard.compress)(b'{"model":"m"}')
+    got = call(worker.port, request_bytes(body=packed, headers={"content-encoding": coding}))
+    assert (got.status, got.error["code"]) == (400, "unreadable_coding")
+    assert "4096 parts" in got.error["message"]
+    assert not upstream.seen
 
 
 def test_an_unknown_path_below_v1_passes_raw_and_is_recorded(worker: WorkerProcess, upstream: ScriptedUpstream) -> None:

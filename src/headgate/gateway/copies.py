@@ -6,6 +6,8 @@ from hashlib import sha256
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
+from headgate.wire.pieces import add_piece
+
 if TYPE_CHECKING:
     from hashlib import _Hash as Hash
 
@@ -54,7 +56,7 @@ class Copy:
         kept = self._kept + size
         if self._hash is None and kept <= self._limit and (kept <= _FREE_BYTES or self._has_room(kept)):
             self._kept = kept
-            self._pieces.append(data)
+            add_piece(self._pieces, data)
         elif self._limit:
             self._add_elsewhere(data)
 

@@ -103,7 +103,10 @@ def _bodies(relay: "Relay", final: FinalRecord, own_body: bytes) -> tuple[bytes,
             final.prompt_chars = relay.body_bytes
         return b"", b"", []
     limit = relay.worker.capture_bytes
-    request, cut = _request(relay, limit)
+    callers = _secrets_of_caller(relay)
+    # What is coded hides a secret from those who look for it here, not from those who read it in the log.
+    is_undone = relay.raw is not None and any(secret in relay.body for secret in callers)
+    request, cut = _request(relay, limit, is_undone=is_undone)
     sent = relay.sent.body if relay.sent is not None and relay.sent.is_changed else b""
     notes = [cut, relay.tee.copy.note("answer") if relay.tee is not None else None]
     if len(sent) > limit or any(notes):
@@ -112,10 +115,9 @@ def _bodies(relay: "Relay", final: FinalRecord, own_body: bytes) -> tuple[bytes,
         final.fold_note = "; ".join(note for note in (final.fold_note, *notes) if note) or None
     final.capture = capture
     final.request_content_type = relay.head.text(b"content-type")
-    final.request_encoding = relay.head.text(b"content-encoding")
+    final.request_encoding = None if is_undone else relay.head.text(b"content-encoding")
     response = [own_body] if own_body or relay.tee is None else relay.tee.copy.pieces
     joined = response[0] if len(response) == 1 else b"".join(response)
-    callers = _secrets_of_caller(relay)
     for secret in callers:
         if secret in request:
             request = request.replace(secret, _REMOVED)
@@ -127,11 +129,11 @@ def _bodies(relay: "Relay", final: FinalRecord, own_body: bytes) -> tuple[bytes,
     return request, sent, [joined]
 
 
-def _request(relay: "Relay", limit: int) -> tuple[bytes, str | None]:
+def _request(relay: "Relay", limit: int, *, is_undone: bool) -> tuple[bytes, str | None]:
     """What is kept of the request's body, and what is missing."""
     if relay.upload is not None:
         return relay.upload.captured(limit)
-    body = relay.body if relay.raw is None else relay.raw
+    body = relay.body if relay.raw is None or is_undone else relay.raw
     if len(body) <= limit:
         return body, None
     copy = Copy(relay.worker.copies, limit)

@@ -102,3 +102,19 @@ class Tee:
             self._folded = self._fold.finish()
             self._fold, self._stream = NullFold(), None  # it may hold a large event
         return self._folded
+
+
+class SocketTee(Tee):
+    """Counts what the server sends; what it says is read message by message."""
+
+    finish_reason: str | None = None
+    socket_note: str | None = None
+
+    @property
+    def note(self) -> str | None:
+        """What was not read of either side."""
+        return self.socket_note
+
+    def folded(self) -> Folded:
+        """How the connection ended."""
+        return Folded(finish_reason=self.finish_reason, is_complete=True)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from headgate.gateway.websocket import SocketRelay
 
 _AT_ONCE = 64
+_ENDED_LIMIT = 256
 _TEXT_LIMIT = 1024
 _HEARD = "conversation.item.input_audio_transcription."
 _AUDIO = frozenset(("input_audio_buffer.append", "response.output_audio.delta", "response.audio.delta"))
@@ -159,6 +160,7 @@ class Turns:
         self._asked: deque[Turn] = deque()  # for, and not begun by the server
         self._by_id: dict[str, Turn] = {}
         self._by_lane: dict[str | None, Turn] = {}
+        self._ended: deque[str] = deque(maxlen=_ENDED_LIMIT)  # whose rows are written: some servers end them twice
         self._transcriber: str | None = None
         self._hearing: dict[str, Turn] = {}
         self._said: list[Copy] = []
@@ -219,7 +221,7 @@ class Turns:
         if response_id is None:
             return self._by_lane.get(lane)
         turn = self._by_id.get(response_id)
-        if turn is None and named is not None:
+        if turn is None and named is not None and response_id not in self._ended:
             turn = self._first_asked(lane) or self._begin_said()
             if turn is not None:
                 turn.response_id, turn.status = response_id, 200
@@ -330,6 +332,7 @@ class Turns:
     def _record(self, turn: Turn) -> None:
         if turn.response_id is not None:
             self._by_id.pop(turn.response_id, None)
+            self._ended.append(turn.response_id)
         if self._by_lane.get(turn.lane) is turn:
             del self._by_lane[turn.lane]
         self._write(turn, None, None, None)

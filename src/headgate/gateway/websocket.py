@@ -25,14 +25,13 @@ from headgate.gateway.socket_guard import SocketGuard
 from headgate.gateway.socket_handshake import model_asked, prepared, with_model
 from headgate.gateway.socket_lines import Lines
 from headgate.gateway.sockets import peer_has_closed
-from headgate.gateway.tee import Tee
+from headgate.gateway.tee import SocketTee
 from headgate.gateway.turns import Turns
 from headgate.gateway.upstream import Headers, UpstreamConnection
 from headgate.gateway.worker import UpstreamHandle, Worker
 from headgate.spool.record import Outcome
 from headgate.wire.endpoints import Place
 from headgate.wire.envelope import error_body
-from headgate.wire.folded import Folded
 from headgate.wire.ws_frames import FrameReader, Message, close_of, frame, inflaters
 
 if TYPE_CHECKING:
@@ -82,22 +81,6 @@ class _ClientSide(asyncio.Protocol):
         self._edge.connection_lost(exc)
 
 
-class _SocketTee(Tee):
-    """Counts what the server sends; what it says is read message by message."""
-
-    finish_reason: str | None = None
-    socket_note: str | None = None
-
-    @property
-    def note(self) -> str | None:
-        """What was not read of either side."""
-        return self.socket_note
-
-    def folded(self) -> Folded:
-        """How the connection ended."""
-        return Folded(finish_reason=self.finish_reason, is_complete=True)
-
-
 class SocketRelay(Relay):
     """One WebSocket, from its handshake to its record."""
 
@@ -115,7 +98,7 @@ class SocketRelay(Relay):
     ) -> None:
         super().__init__(client, worker, place, method, target, head, reply)
         reply.keep_alive = False
-        self._early: list[bytes] = []  # what the client sent before the upstream switched
+        self._early = bytearray()  # what the client sent before the upstream switched
         self._is_held_back = False  # the upstream reads slowly, so the client is not read
         self._held_until_s = _NEVER
         self._closed: tuple[str, int | None, str] | None = None  # by whom first, code, reason
@@ -124,7 +107,7 @@ class SocketRelay(Relay):
         self._turns: Turns | Lines | None = None
         self._readers = (FrameReader(is_masked=True), FrameReader(is_masked=False))
         self._undurable: list[bytes] = []  # what waits for a record to be on disk (durability group)
-        self._is_waiting = False
+        self._is_waiting = self._lingers = False
 
     # The handshake.
 
@@ -194,7 +177,7 @@ class SocketRelay(Relay):
         self.attempts.note(101, None)
         self.status = 101
         head = self.response_head = ResponseHead(connection.headers)
-        self.tee = _SocketTee("other", head, Copy(self.worker.copies, 0))
+        self.tee = SocketTee("other", head, Copy(self.worker.copies, 0))
         self._open_readers(connection.headers)
         endpoint = _ENDPOINTS.get(self.place.rest)
         if endpoint is not None and self.place.endpoint.dialect == "openai":
@@ -203,15 +186,15 @@ class SocketRelay(Relay):
             self._turns = Lines(self)
         self.reply.is_open = True
         self._phase = "open"
-        self.renew(monotonic_s())
         lines = [line for line in head.lines if line.partition(b":")[0].lower() != b"content-length"]
         own = b"x-headgate-request-id: %b\r\n" % self.asked.request_id.encode()
         switch = b"".join(line + b"\r\n" for line in _SWITCH)
         self._client.transport.write(b"".join((STATUS_LINES[101], *lines, own, self.handle.name_line, switch, b"\r\n")))
-        early, self._early = self._early, []
+        self.renew(monotonic_s())  # its key may have ended by now, which can be said in frames only
+        early, self._early = bytes(self._early), bytearray()
         if early:
             self._client.resume_body()
-            self.client_data(b"".join(early))
+            self.client_data(early)
 
     def _open_readers(self, headers: Headers) -> None:
         accepted = b", ".join(value for name, value in headers if name.lower() == b"sec-websocket-extensions")
@@ -233,9 +216,11 @@ class SocketRelay(Relay):
         """Bytes of the client, as they came."""
         if self._phase != "open" or self._connection is None:
             if self._phase not in ("open", "closing") and not self.is_recorded:
-                self._early.append(data)
-                if sum(map(len, self._early)) > _EARLY_LIMIT:
+                self._early += data
+                if len(self._early) > _EARLY_LIMIT:
                     self._client.pause_body()
+            return
+        if not self._is_still_allowed():
             return
         self.has_moved = True
         self.body_bytes += len(data)
@@ -312,7 +297,9 @@ class SocketRelay(Relay):
         held, self._undurable = self._undurable, []
         if not self._client.transport.is_closing():
             self._client.transport.write(b"".join(held))
-        if self._phase == "closing":
+        if self._lingers:
+            self._half_close()
+        elif self._phase == "closing":
             self._finish()
         elif self._connection is not None and not self._is_paused:
             self._connection.resume()
@@ -343,14 +330,14 @@ class SocketRelay(Relay):
         self.last_byte_ns = monotonic_ns()
         if self._closed is not None:
             side, code, reason = self._closed
-            if isinstance(self.tee, _SocketTee):
+            if isinstance(self.tee, SocketTee):
                 self.tee.finish_reason = f"close_{code or 1005}"
             if outcome is None or side == "client" and outcome in ("client_closed", "upstream_aborted"):
                 is_good = code in _GOOD_CODES
                 outcome = "ok" if is_good else "client_closed" if side == "client" else "upstream_error"
                 kind = None if is_good else f"close_{code}"
                 text = None if is_good else f"the {side} closed with code {code}: {reason}"
-        if isinstance(self.tee, _SocketTee):
+        if isinstance(self.tee, SocketTee):
             self.tee.socket_note = self._note()
         turns, self._turns = self._turns, None  # what may still pass is not followed
         if turns is not None:
@@ -416,7 +403,7 @@ class SocketRelay(Relay):
         if self._readers[1].is_between_messages:
             body = error_body(error, self.place.endpoint.dialect, self.asked.request_id)
             said = b'{"type":"error","status":%d,%b' % (error.status, body[1:])
-            self._client.transport.write(frame(_TEXT, said))
+            self._tell_client(frame(_TEXT, said))
         self._say_goodbye(_POLICY, f"headgate: {error.code}")
         self._linger()
 
@@ -432,17 +419,29 @@ class SocketRelay(Relay):
                 connection.transport.close()
             else:
                 connection.transport.abort()
-        if theirs.is_between_frames and not self._undurable and self._closed is None:
-            self._client.transport.write(frame(_CLOSE, data))
+        if theirs.is_between_frames and self._closed is None:
+            self._tell_client(frame(_CLOSE, data))
+
+    def _tell_client(self, data: bytes) -> None:
+        """A frame of our own, behind what still waits for its record."""
+        if self._is_waiting:
+            self._undurable.append(data)
+        else:
+            self._client.transport.write(data)
 
     def _linger(self) -> None:
         """Let the client read what was said: closing with bytes unread would take it away."""
-        self._phase = "closing"
+        self._phase, self._lingers = "closing", True
         self.deadline_s = monotonic_s() + _CLOSING_S
         if self._is_held_back:
             self._client.resume_body()
-        if self._client.transport.can_write_eof():
-            self._client.transport.write_eof()
+        if not self._is_waiting:
+            self._half_close()
+
+    def _half_close(self) -> None:
+        transport = self._client.transport
+        if transport.can_write_eof() and not transport.is_closing():
+            transport.write_eof()
 
     def renew(self, now_s: float) -> None:
         """Bytes came since the last sweep."""

@@ -11,6 +11,8 @@ _PIECE_BYTES = 64 << 10
 _SLICE_BYTES = 128
 """Four bytes of zstd may stand for 128 KiB, and zstandard decodes all it is given at once: so little at a time stays
 below 4 MiB."""
+MOST_PARTS = 4096
+"""gzip members or zstd frames of one body. Empty ones of 20 bytes and less would only take time."""
 _WINDOW_BYTES = 8 << 20
 """What browsers and servers keep to for zstd over HTTP (RFC 9659)."""
 
@@ -44,6 +46,7 @@ class _Zstd:
     def __init__(self, library: Any) -> None:
         self._library = library
         self._decoder: Any = None
+        self._frames = 0
 
     def pieces(self, data: bytes) -> Iterator[bytes]:
         while data:
@@ -57,6 +60,9 @@ class _Zstd:
             if self._decoder.eof:
                 data = self._decoder.unused_data + data
                 self._decoder = None
+                self._frames += 1
+                if self._frames > MOST_PARTS:
+                    raise CodingError(f"it has over {MOST_PARTS} parts")
 
 
 _READERS: dict[str, tuple[str, Callable[[Any], Stream]]] = {"br": ("brotli", _Brotli), "zstd": ("zstandard", _Zstd)}

@@ -5,7 +5,7 @@ gzip and deflate are read by the standard library, br and zstd where brotli and 
 
 import zlib
 
-from headgate.wire.codings import CodingError, Stream, stream_of
+from headgate.wire.codings import MOST_PARTS, CodingError, Stream, stream_of
 
 _GZIP, _ZLIB, _RAW = 31, 15, -15
 _WINDOW = {"gzip": _GZIP, "x-gzip": _GZIP, "deflate": _ZLIB}
@@ -83,6 +83,8 @@ class BodyDecoder:
         self._stream = None
         self._ended = self._wbits != _GZIP  # a gzip body may have several members
         self._members += 1
+        if self._members > MOST_PARTS:
+            self.note = f"the encoded body has over {MOST_PARTS} parts"
         return rest
 
     def _begin(self, data: bytes) -> bytes:

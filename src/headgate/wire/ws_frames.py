@@ -7,6 +7,8 @@ import zlib
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+from headgate.wire.pieces import add_piece
+
 Kind = Literal["text", "binary", "close", "ping", "pong"]
 MAX_MESSAGE_BYTES = 16 << 20
 _FREE_BYTES = 64 << 10
@@ -255,7 +257,8 @@ class FrameReader:
             self._is_dropped = True
             self.let_go()
             return
-        self._pieces += pieces
+        for piece in pieces:
+            add_piece(self._pieces, piece)
         self._size = size
 
     def _has_room(self, size: int) -> bool:
