@@ -22,7 +22,7 @@ from headgate.gateway.reply import Reply
 from headgate.gateway.route import check_path
 from headgate.gateway.socket_connection import SocketConnection
 from headgate.gateway.socket_guard import SocketGuard
-from headgate.gateway.socket_handshake import model_asked, prepared, with_model
+from headgate.gateway.socket_handshake import joins_another, model_asked, prepared, with_model
 from headgate.gateway.socket_lines import Lines
 from headgate.gateway.sockets import peer_has_closed
 from headgate.gateway.tee import SocketTee
@@ -134,7 +134,7 @@ class SocketRelay(Relay):
     def _check_limited(self, model: str | None) -> None:
         """A key limited to models: Responses name theirs in each message, others when they connect."""
         assert self.principal is not None
-        if self.place.rest not in _ENDPOINTS:
+        if self.place.rest not in _ENDPOINTS or joins_another(self.target):
             raise Forbidden(
                 f"key {self.principal.id} is limited to models, and no model can be read from this WebSocket.",
                 code="model_unreadable",
