@@ -67,7 +67,7 @@ POINTS = (
         number=6,
         name="edge",
         tests=("tests/faults/test_hostile_edge.py", "tests/faults/test_ways.py", "tests/faults/test_tls_upstream.py")
-        + ("tests/wire/test_decode.py",),
+        + ("tests/faults/test_unusual.py", "tests/wire/test_decode.py"),
     ),
     Point(
         number=7,
@@ -78,14 +78,14 @@ POINTS = (
         number=8,
         name="WebSockets",
         tests=("tests/gateway/test_websockets.py", "tests/gateway/test_websocket_keys.py")
-        + ("tests/wire/test_ws_frames.py", "tests/journeys/test_aimock.py"),
+        + ("tests/gateway/test_websocket_log.py", "tests/wire/test_ws_frames.py", "tests/journeys/test_aimock.py"),
     ),
     Point(
         number=9,
         name="speed",
         recipe="make bench; the table: docs/benchmarks.md",
         last=("docs/benchmarks.md", "| gateway |"),
-        last_lines=8,
+        last_lines=6,
     ),
     Point(number=10, name="real upstreams", tests=("tests/real",), is_slow=True),
 )
@@ -116,7 +116,7 @@ def _show(point: Point, *, with_slow: bool) -> int:
         return 0
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.xml"
-        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--junitxml={report}"]
+        command = [sys.executable, "-m", "pytest", "-q", f"--junitxml={report}"]
         done = subprocess.run(
             [*command, *([] if with_slow else ["-m", "not slow"]), *tests],
             cwd=ROOT,

@@ -12,16 +12,29 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
+from support import leftovers
 from support.made_homes import forget_homes
 
 ROOT = Path(__file__).parents[1]
 
 
-def pytest_configure() -> None:
-    """Ctrl-C works here and in whatever tests start, also where this run was started in the background of a script."""
+def pytest_configure(config: pytest.Config) -> None:
+    """Properties are tried with fewer examples where the slow tests stay out. Ctrl-C works here and in whatever tests
+    start, also where this run was started in the background of a script.
+    """
+    examples = 30 if config.option.markexpr == "not slow" else 100
+    settings.register_profile("headgate", deadline=None, max_examples=examples)
+    settings.load_profile("headgate")
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    leftovers.pytest_configure(config)
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Nothing that was started stays."""
+    leftovers.pytest_unconfigure(config)
 
 
 def pytest_collection_finish() -> None:

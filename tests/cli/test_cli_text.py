@@ -27,20 +27,20 @@ def is_harmless(text: str) -> bool:
     return not any(ord(char) < 32 or 0x7F <= ord(char) < 0xA0 or char in "\u202e\u2066\u2028\ufeff" for char in text)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(deadline=None)
 @given(st.text())
 def test_printable_text_steers_no_terminal(text: str) -> None:
     assert is_harmless(printable(text))
     printable(text).encode()  # no lone surrogate is left
 
 
-@settings(max_examples=100, deadline=None)
+@settings(deadline=None)
 @given(st.text())
 def test_lines_stay_only_when_asked_for(text: str) -> None:
     assert is_harmless(printable(text, keep_lines=True).replace("\n", "").replace("\t", ""))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(deadline=None)
 @given(
     st.recursive(
         st.none() | st.integers() | st.text(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)

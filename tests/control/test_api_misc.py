@@ -94,6 +94,15 @@ def test_cost_groups_and_states_its_coverage(serve: Serve) -> None:
     assert served.ask("GET", "/api/cost?by=model,model").status_code == 400
 
 
+def test_a_websocket_costs_nothing_by_itself_and_how_long_it_was_open_is_no_latency(serve: Serve) -> None:
+    served = serve()
+    served.record(latency_us=200_000)
+    served.record(endpoint="other", method="GET", status=101, usage_raw=None, latency_us=3_600_000_000)
+    total = served.get("/api/cost?by=day")["total"]
+    assert (total["requests"], total["not_priced"], total["coverage"]) == (2, 1, 1.0)
+    assert total["latency_ms_p95"] == 200
+
+
 def test_cost_by_key_names_the_key(serve: Serve) -> None:
     served = serve()
     made = served.ask("POST", "/api/keys", body={"name": "my-app"}).json()

@@ -62,7 +62,7 @@ def test_what_is_no_time_is_refused(text: str) -> None:
         parse_since(text, NOW_US)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(deadline=None)
 @given(st.text(max_size=50))
 def test_any_text_is_read_or_refused(text: str) -> None:
     with contextlib.suppress(BadTime):

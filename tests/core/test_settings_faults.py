@@ -340,7 +340,7 @@ def files(draw: st.DrawFn) -> str:
     return text
 
 
-@settings(max_examples=100, deadline=None)
+@settings(deadline=None)
 @given(files())
 def test_any_file_gives_settings_or_faults_with_their_place(
     tmp_path_factory: pytest.TempPathFactory, text: str

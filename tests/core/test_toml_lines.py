@@ -106,7 +106,7 @@ def leaves(data: Any, path: Path = ()) -> list[Path]:
     return [path]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(deadline=None)
 @given(documents())
 def test_every_value_of_a_document_has_the_line_its_key_is_on(text: str) -> None:
     data = tomllib.loads(text)

@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.metrics import ndcg_score
 
 from evals.scoring import scorer
 from headgate.evals.dataset import Row
@@ -67,6 +66,8 @@ def test_a_search_is_measured_by_documents_sections_or_chunks(
 )
 @settings(max_examples=80, deadline=None)
 def test_ndcg_is_that_of_scikit_learn(gains: list[int], k: int) -> None:
+    from sklearn.metrics import ndcg_score  # half a second, for this test alone
+
     chunks = tuple(ReadChunk(id=f"c{place}", source="d.md") for place in range(len(gains)))
     relevant = {f"c{place}": float(gain) for place, gain in enumerate(gains) if gain}
     found = search("ndcg", relevant, Output(kb="h@1", chunks=chunks), k=k)

@@ -1,5 +1,6 @@
 """Upstreams behind TLS: the system's trust decides, and what it does not trust is said plainly and never called."""
 
+import json
 import shutil
 import socket
 import threading
@@ -7,12 +8,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import connect
 
 from headgate.core.settings import Settings, Timeout, Upstream
 from support.authority import Authority
 from support.client import call, request_bytes
 from support.server import RunningServer
 from support.settings import settings_for
+from support.sockets import TalkingUpstream
 from support.upstream import STREAM_HEAD, ScriptedUpstream, answer, chunk
 from support.worker import WorkerProcess
 
@@ -129,3 +133,21 @@ def test_a_stream_cut_within_tls_never_looks_whole(
     got = call(worker.port, request_bytes(body=b'{"model":"m","stream":true,"stream_options":{"include_usage":true}}'))
     assert (got.status, got.is_whole) == (200, False)
     assert worker.recorded()[0].outcome == "upstream_aborted"
+
+
+def test_a_websocket_goes_over_tls_and_its_close_comes_back(authority: Authority, start_worker: Start) -> None:
+    talking = TalkingUpstream(authority.server_context("IP:127.0.0.1"))
+    upstream = Upstream(name="far", kind="openai", base_url=talking.base_url, ca_file=str(authority.certificate))
+    worker = start_worker(settings_for(upstream))
+    try:
+        with connect(f"ws://127.0.0.1:{worker.port}/v1/responses") as connection:
+            connection.send(json.dumps({"type": "response.create", "model": "m", "input": "hi"}))
+            said = [str(connection.recv(timeout=5)) for _ in range(4)]
+            connection.send(json.dumps({"type": "close", "code": 4000, "reason": "enough"}))
+            with pytest.raises(ConnectionClosed):
+                connection.recv(timeout=5)
+            assert connection.close_code == 4000
+    finally:
+        talking.close()
+    assert "Hello" in said[-1]
+    assert [final.outcome for final in worker.recorded(2)] == ["ok", "upstream_error"]

@@ -12,8 +12,9 @@ import pytest
 
 from headgate.core.settings import Route, Target, Upstream
 from support.client import Got, call, read_answer, request_bytes
+from support.server import eventually
 from support.settings import QUICK, settings_for
-from support.upstream import ScriptedUpstream, answer, stream
+from support.upstream import STREAM_HEAD, ScriptedUpstream, answer, chunk, stream
 from support.worker import WorkerProcess
 
 HOST = b"Host: 127.0.0.1\r\n"
@@ -176,6 +177,24 @@ def send_and_read(worker: WorkerProcess, data: bytes) -> Got:
         with suppress(ConnectionError):
             client.sendall(data)
         return read_answer(client)
+
+
+EVENT = b'data: {"choices":[{"index":0,"delta":{"content":"Hi"}}]}\n\n'
+
+
+@pytest.mark.parametrize("together", [True, False], ids=["in one segment", "apart"])
+def test_what_came_before_the_damage_of_a_stream_is_passed_on(
+    worker: WorkerProcess, upstream: ScriptedUpstream, together: bool
+) -> None:
+    begun, damage = STREAM_HEAD + chunk(EVENT), b"zz\r\n"
+    upstream.script([begun + damage] if together else [begun, 0.2, damage])
+    got = call(worker.port, chat(b'{"model":"m","stream":true,"stream_options":{"include_usage":true}}'))
+    assert (got.status, got.body, got.is_whole) == (200, EVENT, False)
+    request_id = got.header("x-headgate-request-id")
+    finals = eventually(
+        lambda: [one for one in worker.entries()[1] if one.request_id == request_id], within_s=5, what="its record"
+    )
+    assert (finals[0].outcome, finals[0].output_chars) == ("upstream_aborted", 2)
 
 
 # Bodies that must be undone to be read.

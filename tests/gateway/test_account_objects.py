@@ -111,6 +111,8 @@ REACHES = {
     "the model twice, one null": ("POST", "/v1/chat/completions", '{"model":"o9","x":1,"model":null,"model":"gpt-5"}'),
     "the model in capitals too": ("POST", "/v1/chat/completions", '{"Model":"o9","model":"gpt-5"}'),
     "the model escaped too": ("POST", "/v1/chat/completions", '{"\\u006dodel":"o9","model":"gpt-5"}'),
+    "a list of other models": ("POST", "/v1/chat/completions", '{"model":"gpt-5","models":["o9"]}'),
+    "fallbacks": ("POST", "/v1/chat/completions", '{"fallbacks":[{"model":"o9"}],"model":"gpt-5"}'),
     "the model twice in a large body": (
         "POST",
         "/v1/chat/completions",

@@ -195,7 +195,7 @@ def test_a_held_refusal_that_breaks_off_leaves_the_fallback_streaming(
         received = b""
         while EVENT not in received:
             received += connection.recv(65536)
-    assert second_upstream.gone.wait(5)
+    assert second_upstream.gone.wait(30)
 
 
 def test_headers_of_a_gateway_behind_us_are_not_passed_on(worker: WorkerProcess, upstream: ScriptedUpstream) -> None:

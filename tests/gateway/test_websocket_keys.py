@@ -10,10 +10,9 @@ from websockets.sync.client import ClientConnection, connect
 from websockets.sync.connection import Connection
 from websockets.typing import Subprotocol
 
-from headgate.core.settings import Settings, Upstream
+from headgate.core.settings import Settings
 from headgate.snapshot import SnapshotReader
 from support.client import read_answer
-from support.settings import settings_for
 from support.sockets import (
     SECRET,
     RawUpstream,
@@ -82,7 +81,7 @@ def refused(worker: WorkerProcess, path: str, key: str = LIMITED) -> tuple[int, 
 def test_a_key_among_the_subprotocols_is_found_and_travels_nowhere(
     worker: WorkerProcess, talking: TalkingUpstream
 ) -> None:
-    offered = ["realtime", f"openai-insecure-api-key.{FREE}", "openai-beta.realtime-v1"]
+    offered = ["realtime", f"OpenAI-insecure-api-key.{FREE}", "openai-beta.realtime-v1", f"other.{FREE}"]
     protocols = [Subprotocol(name) for name in offered]
     with connect(url(worker, "/v1/realtime?model=gpt-realtime"), subprotocols=protocols) as connection:
         connection.recv(timeout=5)
@@ -125,18 +124,16 @@ def test_without_a_good_key_nothing_is_passed_on(
 
 
 def test_with_auth_caller_a_browsers_provider_key_goes_to_the_upstream_as_a_header(
-    tmp_path_factory: pytest.TempPathFactory, talking: TalkingUpstream
+    worker: WorkerProcess, talking: TalkingUpstream
 ) -> None:
-    upstream = Upstream(name="main", kind="openai", base_url=talking.base_url, auth="caller")
-    worker = WorkerProcess(tmp_path_factory.mktemp("caller"), settings_for(upstream))
-    try:
-        protocols = [Subprotocol("realtime"), Subprotocol("openai-insecure-api-key.sk-of-the-caller")]
-        with connect(url(worker, "/v1/realtime?model=gpt-realtime"), subprotocols=protocols) as connection:
-            connection.recv(timeout=5)
-    finally:
-        worker.stop()
+    protocols = [Subprotocol("realtime"), Subprotocol("openai-insecure-api-key.sk-of-the-caller")]
+    address, headers = url(worker, "/v1/realtime?model=theirs"), {"x-headgate-key": FREE}
+    with connect(address, subprotocols=protocols, additional_headers=headers) as connection:
+        connection.recv(timeout=5)
     assert talking.requests[0].headers["authorization"] == "Bearer sk-of-the-caller"
     assert talking.requests[0].headers["sec-websocket-protocol"] == "realtime"
+    spool = b"".join(file.read_bytes() for file in (worker.home.path / "spool").rglob("*") if file.is_file())
+    assert b"sk-of-the-caller" not in spool
 
 
 def test_a_limited_key_connects_with_its_models_only(worker: WorkerProcess, talking: TalkingUpstream) -> None:

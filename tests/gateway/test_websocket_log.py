@@ -1,31 +1,46 @@
 """What the log has of WebSockets where it is asked for less, or more must be read."""
 
 import json
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Iterator
 
 import pytest
 from websockets.exceptions import ConnectionClosed
-from websockets.sync.client import connect
+from websockets.sync.client import ClientConnection, connect
+from websockets.sync.connection import Connection
 
-from headgate.core.settings import Log, Settings, Upstream
+from headgate.core.settings import Log, Upstream
+from headgate.spool.record import FinalRecord
+from support.server import eventually
 from support.settings import settings_for
 from support.sockets import TalkingUpstream, rows_of
 from support.worker import WorkerProcess
 
-Start = Callable[[Settings], WorkerProcess]
 HEARD = "conversation.item.input_audio_transcription."
 
 
-@pytest.fixture
-def talking() -> Any:
+@pytest.fixture(scope="module")
+def talking() -> Iterator[TalkingUpstream]:
     upstream = TalkingUpstream()
     yield upstream
     upstream.close()
 
 
-def test_what_was_heard_is_a_row_of_the_model_that_transcribes(start_worker: Start, talking: TalkingUpstream) -> None:
-    worker = start_worker(settings_for(Upstream(name="main", kind="openai", base_url=talking.base_url)))
+@pytest.fixture(scope="module")
+def worker(tmp_path_factory: pytest.TempPathFactory, talking: TalkingUpstream) -> Iterator[WorkerProcess]:
+    """One whose answers wait until their records are on disk."""
+    upstream = Upstream(name="main", kind="openai", base_url=talking.base_url)
+    settings = settings_for(upstream, log=Log(durability="group"))
+    started = WorkerProcess(tmp_path_factory.mktemp("log"), settings)
+    yield started
+    started.stop()
+
+
+def id_of(connection: Connection) -> str:
+    assert isinstance(connection, ClientConnection) and connection.response is not None
+    return connection.response.headers["x-headgate-request-id"]
+
+
+def test_what_was_heard_is_a_row_of_the_model_that_transcribes(worker: WorkerProcess) -> None:
     usage = {"type": "tokens", "input_tokens": 14, "output_tokens": 4, "input_token_details": {"audio_tokens": 14}}
     transcription = {"type": "realtime", "audio": {"input": {"transcription": {"model": "gpt-4o-transcribe"}}}}
     headers = {"x-headgate-session": "heard"}
@@ -50,10 +65,7 @@ def test_what_was_heard_is_a_row_of_the_model_that_transcribes(start_worker: Sta
     assert "Hello?" in worker.bodies(response.request_id).request.decode()
 
 
-def test_of_another_websocket_the_row_has_the_messages_of_both_sides(
-    start_worker: Start, talking: TalkingUpstream
-) -> None:
-    worker = start_worker(settings_for(Upstream(name="main", kind="openai", base_url=talking.base_url)))
+def test_of_another_websocket_the_row_has_the_messages_of_both_sides(worker: WorkerProcess) -> None:
     asked = [
         {"type": "say", "event": {"type": "session.started"}},
         {"type": "session.input_audio.append", "audio": "QUJD" * 1000},
@@ -65,7 +77,8 @@ def test_of_another_websocket_the_row_has_the_messages_of_both_sides(
             connection.send(json.dumps(event))
         while "session.closed" not in str(connection.recv(timeout=5)):
             pass
-    (row,) = worker.recorded()
+        session = id_of(connection)
+    (row,) = rows_of(worker, session, 1)
     bodies = worker.bodies(row.request_id)
     assert [json.loads(line)["type"] for line in bodies.request.splitlines()] == ["say", "say", "say"]
     assert [json.loads(line)["type"] for line in bodies.response.splitlines()] == ["session.started", "session.closed"]
@@ -77,36 +90,41 @@ def test_of_another_websocket_the_row_has_the_messages_of_both_sides(
     assert row.response_content_type == "application/jsonl"
 
 
+def of_client(worker: WorkerProcess, client: str) -> list[FinalRecord]:
+    """The rows of one user agent."""
+    return [final for final in worker.entries()[1] if final.client == client]
+
+
 @pytest.mark.parametrize("capture", ["metadata", "none"])
-def test_what_is_not_to_be_kept_is_not(start_worker: Start, talking: TalkingUpstream, capture: str) -> None:
-    worker = start_worker(settings_for(Upstream(name="main", kind="openai", base_url=talking.base_url)))
-    headers = {"x-headgate-capture": capture}
-    with connect(f"ws://127.0.0.1:{worker.port}/v1/responses", additional_headers=headers) as connection:
+def test_what_is_not_to_be_kept_is_not(worker: WorkerProcess, capture: str) -> None:
+    headers = {"x-headgate-capture": capture, "user-agent": f"wants-{capture}"}
+    with connect(
+        f"ws://127.0.0.1:{worker.port}/v1/responses", additional_headers=headers, user_agent_header=None
+    ) as connection:
         connection.send(json.dumps({"type": "response.create", "model": "m", "input": "a secret of mine"}))
         while "completed" not in str(connection.recv(timeout=5)):
             pass
-    response, whole = worker.recorded(2)
+    response, whole = eventually(
+        lambda: found if len(found := of_client(worker, f"wants-{capture}")) == 2 else None, within_s=5, what="2 rows"
+    )
     assert (response.capture, whole.capture) == (capture, capture)
     assert json.loads(response.usage_raw or "")["output_tokens"] == 2
-    assert not worker.bodies(response.request_id).request
+    bodies = [worker.bodies(row.request_id) for row in (response, whole)]
+    assert not any(body.request or body.response for body in bodies)
     spool = b"".join(file.read_bytes() for file in (worker.home.path / "spool").rglob("*") if file.is_file())
     assert b"a secret of mine" not in spool
-    assert b"Hello" not in spool
 
 
-def test_with_durability_group_the_last_event_waits_for_its_record(
-    start_worker: Start, talking: TalkingUpstream
-) -> None:
-    upstream = Upstream(name="main", kind="openai", base_url=talking.base_url)
-    worker = start_worker(settings_for(upstream, log=Log(durability="group")))
+def test_with_durability_group_the_last_event_waits_for_its_record(worker: WorkerProcess) -> None:
     with connect(f"ws://127.0.0.1:{worker.port}/v1/responses") as connection:
         for number in range(3):
             connection.send(json.dumps({"type": "response.create", "model": "m", "input": "hi"}))
             while "completed" not in str(connection.recv(timeout=5)):
                 pass
-            assert len(worker.entries()[1]) == number + 1
+            assert len(rows_of(worker, id_of(connection), number + 1, within_s=0)) == number + 1
         connection.send(json.dumps({"type": "close", "code": 4000, "reason": "enough"}))
         with pytest.raises(ConnectionClosed):
             connection.recv(timeout=5)
         assert connection.close_code == 4000
-    assert [final.outcome for final in worker.recorded(4)] == ["ok", "ok", "ok", "upstream_error"]
+        session = id_of(connection)
+    assert [final.outcome for final in rows_of(worker, session, 4)] == ["ok", "ok", "ok", "upstream_error"]

@@ -28,6 +28,7 @@ from support.sockets import (
     handshake,
     read_head,
     rows_of,
+    send,
     socket_settings,
     starts_of,
     switched,
@@ -72,6 +73,7 @@ def worker(
 
 @pytest.fixture(autouse=True)
 def fresh(talking: TalkingUpstream, raw: RawUpstream) -> None:
+    raw.step = 1 << 16
     for noted in (talking.requests, talking.received, raw.heads):
         noted.clear()
 
@@ -187,8 +189,10 @@ def test_bytes_pass_untouched_both_ways_whatever_they_are(worker: WorkerProcess,
     got: list[bytes] = []
 
     def script(connection: socket.socket) -> None:
-        threading.Thread(target=connection.sendall, args=(theirs,)).start()
+        sender = threading.Thread(target=connection.sendall, args=(theirs,))
+        sender.start()
         got.append(receive(connection, len(ours)))
+        sender.join(10)
         connection.shutdown(socket.SHUT_WR)
 
     raw.script = script
@@ -212,9 +216,11 @@ def receive(connection: socket.socket, size: int) -> bytes:
     return data
 
 
+@pytest.mark.parametrize("step", [1 << 16, 1, 7])
 def test_what_the_server_says_with_its_handshake_and_the_client_before_it_arrives(
-    worker: WorkerProcess, raw: RawUpstream
+    worker: WorkerProcess, raw: RawUpstream, step: int
 ) -> None:
+    raw.step = step
     early = Frame(Opcode.TEXT, b"early").serialize(mask=True)
     got: list[bytes] = []
 
@@ -224,7 +230,7 @@ def test_what_the_server_says_with_its_handshake_and_the_client_before_it_arrive
 
     raw.script = script
     with worker.connect() as connection:
-        connection.sendall(handshake("/v1/realtime?model=raw-x") + early)
+        send(connection, handshake("/v1/realtime?model=raw-x") + early, step=step)
         head = read_head(connection)
         assert b"\r\nX-Odd: yes\r\n" in head
         assert b"\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n" in head
@@ -415,6 +421,19 @@ def test_a_slow_reader_holds_the_other_side_back_in_both_directions(worker: Work
     (row,) = rows_of(worker, session, 1)
     assert (row.request_bytes, row.response_bytes) == (size, size)
     assert peak.look() < 12 << 20
+
+
+def test_a_client_that_resets_while_it_is_held_back_is_seen_to_be_gone(worker: WorkerProcess, raw: RawUpstream) -> None:
+    is_over = threading.Event()
+    raw.script = lambda connection: not is_over.wait(10)
+    with switched(worker, "/v1/realtime?model=raw-x") as (connection, session):
+        connection.settimeout(0.3)
+        with pytest.raises(TimeoutError):
+            connection.sendall(bytes(64 << 20))
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    (row,) = rows_of(worker, session, 1)
+    is_over.set()
+    assert row.outcome == "client_closed"
 
 
 @pytest.fixture

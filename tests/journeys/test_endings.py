@@ -81,7 +81,7 @@ def test_a_drain_that_takes_too_long_is_ended_and_its_call_recorded(new_server: 
         eventually(lambda: upstream.seen, within_s=10, what="the call is at the upstream")
         assert server.stop(within_s=15) == 0
         assert not read_answer(client).is_whole
-    assert upstream.gone.wait(5)
+    assert upstream.gone.wait(30)
     upstream.close()
     server.start()
     (row,) = eventually(server.rows, within_s=10, what="the row of the cut call")

@@ -25,7 +25,7 @@ def kill_again_and_again(server: RunningServer, load: Load, kills: int) -> int:
             server.kill(victim, number // 2 % 2 if victim == "worker" else 0)
             continue
         wal = server.home / "requests.duckdb.wal"
-        if not deleted:
+        if not deleted:  # calls are answered long before the control process is there to store them
             eventually(wal.exists, within_s=30, what="a write-ahead log")
         server.kill_all()
         if not deleted and wal.exists():

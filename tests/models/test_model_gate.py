@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.metrics import mean_absolute_error, roc_auc_score
 
 from headgate.control.model_scores import auc_parts, label_of, number_of
 from support.models import breast_cancer, diabetes, labelled, register
@@ -32,6 +31,8 @@ def rules(answer: Any) -> dict[str, tuple[str, str]]:
 @settings(max_examples=50, deadline=None)
 @given(cases=st.lists(st.tuples(st.integers(0, 6), st.booleans()), min_size=4, max_size=60))
 def test_the_parts_of_the_area_have_its_mean_and_its_variance(cases: list[tuple[int, bool]]) -> None:
+    from sklearn.metrics import roc_auc_score
+
     hits = np.array([hit for _, hit in cases])
     scores = np.array([score for score, _ in cases], dtype=float)
     parts = np.array(auc_parts([(score, bool(hit)) for score, hit in zip(scores, hits, strict=True)]))
@@ -54,6 +55,8 @@ def test_labels_are_read_as_predictions_are_written() -> None:
 
 
 def test_a_classifier_is_scored_as_scikit_learn_does_it(server: RunningServer) -> None:
+    from sklearn.metrics import roc_auc_score
+
     good = breast_cancer()
     register(server, "churn-scored", good.onnx, features=list(good.features), classes=["0", "1"], positive="1")
     dataset = pushed(server, "scored", labelled(good))
@@ -72,6 +75,8 @@ def test_a_classifier_is_scored_as_scikit_learn_does_it(server: RunningServer) -
 
 
 def test_a_regression_is_scored_by_its_errors(server: RunningServer) -> None:
+    from sklearn.metrics import mean_absolute_error
+
     found = diabetes()
     register(server, "churn-regression", found.onnx, features=list(found.features), task="regression")
     answer = judged(server, "churn-regression", 1, pushed(server, "progress", labelled(found)))

@@ -107,7 +107,7 @@ def reference(provider: str, model: str, usage: Usage, at_us: int, context: dict
     st.sampled_from([None, "default", "flex", "priority", "batch", "scale"]),
     st.sampled_from([None, "fast", "standard"]),
 )
-@settings(max_examples=100, deadline=None)
+@settings(deadline=None)
 def test_cost_equals_the_price_lists_own_calculation(
     which: tuple[str, str], usage: Usage, at_us: int, tier: str | None, speed: str | None
 ) -> None:
@@ -188,7 +188,7 @@ def row(**prices: str) -> PriceRow:
     st.integers(0, 1_000_000),
     st.integers(0, 1_000_000),
 )
-@settings(max_examples=100, deadline=None)
+@settings(deadline=None)
 def test_lines_sum_exactly_to_the_cost_whatever_the_rounding(
     first: Decimal, second: Decimal, third: Decimal, cached: int, output: int
 ) -> None:

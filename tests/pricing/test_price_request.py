@@ -131,7 +131,7 @@ TEXTS = st.none() | st.text(max_size=20)
     TEXTS,
     st.none() | st.integers(0, 10**9),
 )
-@settings(max_examples=100, deadline=None)
+@settings(deadline=None)
 def test_whatever_is_known_there_is_a_cost_or_a_reason(
     endpoint: str,
     provider: str | None,

@@ -153,7 +153,7 @@ def templates() -> st.SearchStrategy[str]:
     return st.one_of(nested, nested, loop("x", bodies()), st.builds("{}{}".format, loop("x", bodies()), bodies()))
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow])
+@settings(deadline=None, suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow])
 @given(templates())
 def test_any_template_that_passes_is_linear(template: str) -> None:
     assume(not check_template(template, list(INPUT)))
@@ -163,7 +163,7 @@ def test_any_template_that_passes_is_linear(template: str) -> None:
         assume(False)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(deadline=None)
 @given(st.text(alphabet="{}%#ax|'\" .()[]_-~*+<>=!0123456789iforndes\n", max_size=80))
 def test_any_text_is_either_a_template_or_refused_with_reasons(source: str) -> None:
     if faults := check_template(source, ["a", "x"]):

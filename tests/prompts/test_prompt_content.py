@@ -65,7 +65,7 @@ SCALARS = st.booleans() | st.integers(-(2**53), 2**53) | st.floats(allow_nan=Fal
 TREES = st.recursive(SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(deadline=None)
 @given(st.dictionaries(st.text(), TREES, max_size=4), st.text(), st.lists(st.text(), max_size=3))
 def test_content_survives_its_canonical_json(parameters: dict[str, Any], text: str, overridable: list[str]) -> None:
     made = content(

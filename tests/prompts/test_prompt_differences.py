@@ -73,7 +73,7 @@ def test_equal_lines_far_from_a_change_are_left_out_and_counted() -> None:
 TEXT = st.text(alphabet="ab \n", max_size=60)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(deadline=None)
 @given(TEXT, TEXT)
 def test_the_lines_of_both_sides_can_be_read_back(before: str, after: str) -> None:
     lines = compared(before, after)

@@ -171,7 +171,7 @@ TREES = st.recursive(SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dic
 NAMES = st.text(alphabet="abcxyz_", min_size=1, max_size=8)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(deadline=None)
 @given(
     parameters=st.dictionaries(NAMES, TREES, max_size=3),
     tools=st.lists(st.dictionaries(TEXT, TREES, min_size=1, max_size=2), max_size=2),
@@ -195,7 +195,7 @@ def test_pull_then_push_is_the_same_version_for_any_content(
     assert (read.description, read.suites) == (description, tuple(suites))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(deadline=None)
 @given(st.text(alphabet="name: x\nodl[]{}&*!|>'\"-#%@`,?~0123456789\t", max_size=80))
 def test_any_text_is_a_prompt_or_refused_with_places(text: str) -> None:
     try:

@@ -161,7 +161,7 @@ JSON = st.recursive(
 )
 
 
-@settings(max_examples=100, deadline=None)
+@settings(deadline=None)
 @given(JSON)
 def test_any_json_value_passes_an_open_input_or_is_refused_by_name(value: Any) -> None:
     try:

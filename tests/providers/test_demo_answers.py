@@ -102,7 +102,7 @@ def test_small_requests_get_small_answers() -> None:
     assert say("Hello there").startswith(f"{NOTICE}Hello!")
 
 
-@settings(max_examples=100, deadline=None)
+@settings(deadline=None)
 @given(st.text(max_size=300))
 def test_token_pieces_join_to_the_text_and_every_text_gets_an_answer(text: str) -> None:
     assert "".join(tokens.pieces(text)) == text

@@ -113,7 +113,7 @@ def places(value: Any) -> list[tuple[Any, Any]]:
     return found
 
 
-@settings(max_examples=100, deadline=None)
+@settings(deadline=None)
 @given(st.sampled_from(sorted(_SHAPES)), st.lists(st.tuples(st.integers(0, 10_000), _junk), max_size=3), st.booleans())
 def test_any_damaged_request_is_answered_or_refused(shape: str, damage: list[tuple[int, Any]], is_stream: bool) -> None:
     answerer, sound = _SHAPES[shape]

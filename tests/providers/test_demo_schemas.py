@@ -58,7 +58,7 @@ def test_common_patterns_get_a_matching_text(pattern: str) -> None:
     assert re.search(pattern, patterns.example(pattern))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(deadline=None)
 @given(st.from_regex(r"[a-c0-9()\[\]{}|*+?\\^$.,-]{0,30}", fullmatch=True))
 def test_any_pattern_is_written_or_refused(pattern: str) -> None:
     try:
@@ -102,7 +102,7 @@ def fits(value: Any, schema: dict[str, Any]) -> bool:
     return isinstance(value, bool)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(deadline=None)
 @given(_schemas)
 def test_what_is_built_fits(schema: dict[str, Any]) -> None:
     assert fits(schemas.build(schema), schema)

@@ -25,7 +25,7 @@ def test_no_character_is_lost_and_no_chunk_is_longer_than_the_size(text: str, by
             assert any(piece in chunk.text for chunk in chunks), piece
 
 
-@settings(max_examples=100, deadline=None)
+@settings(deadline=None)
 @given(words=st.lists(st.text(alphabet="abcdefgh", min_size=1, max_size=12), max_size=400))
 def test_without_overlap_the_chunks_put_together_are_the_text(words: list[str]) -> None:
     numbered = [f"{word}{number}" for number, word in enumerate(words)]  # each piece of text occurs once

@@ -1,6 +1,7 @@
 """`headgate sql`: what a SELECT may do, and the many things no text may."""
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 
 import msgspec
@@ -238,10 +239,11 @@ def test_a_query_beyond_the_places_is_told_at_once_to_come_back(filled: StoredHo
         thread.start()
     while len(list((filled.path / "tmp").glob("sql-*"))) < before + sandbox.MAX_AT_ONCE:
         assert any(thread.is_alive() for thread in threads)
+        time.sleep(0.01)
     began = monotonic_s()
     with pytest.raises(Unavailable) as caught:
         sandbox.select(filled.log, "SELECT 1")
-    assert monotonic_s() - began < 1
+    assert monotonic_s() - began < 3, "it waited for a place"
     assert caught.value.code == "busy"
     assert caught.value.status == 503
     assert "again in" in caught.value.hint

@@ -1,4 +1,7 @@
-"""Classic models for tests: trained here and now from scikit-learn's bundled data, converted to ONNX."""
+"""Classic models for tests: trained here and now from scikit-learn's bundled data, converted to ONNX.
+
+scikit-learn and skl2onnx take two seconds to import: only a process that trains a model does it.
+"""
 
 import json
 from dataclasses import dataclass, replace
@@ -8,11 +11,6 @@ from typing import Any
 import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
-from skl2onnx import to_onnx
-from sklearn.datasets import load_breast_cancer, load_diabetes
-from sklearn.linear_model import LinearRegression, LogisticRegression
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 
 from support.server import RunningServer
 
@@ -39,16 +37,32 @@ class TrainedModel:
         return ort.InferenceSession(self.onnx, providers=["CPUExecutionProvider"])
 
 
+def _converted(estimator: Any, rows: Floats, **options: Any) -> bytes:
+    from skl2onnx import to_onnx
+
+    data: bytes = to_onnx(estimator, rows[:1], **options).SerializeToString()
+    return data
+
+
+def _classifier(rows: Floats, labels: NDArray[Any], **options: Any) -> Any:
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    return make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000, **options)).fit(rows, labels)
+
+
 @cache
 def breast_cancer(regularisation: float = 1.0) -> TrainedModel:
     """A classifier of 30 features; another ``regularisation`` is another version."""
+    from sklearn.datasets import load_breast_cancer
+
     data = load_breast_cancer()
     rows = data.data.astype(np.float32)
-    estimator = make_pipeline(StandardScaler(), LogisticRegression(C=regularisation, max_iter=1000))
-    estimator.fit(rows[:400], data.target[:400])
+    estimator = _classifier(rows[:400], data.target[:400], C=regularisation)
     return TrainedModel(
         estimator=estimator,
-        onnx=to_onnx(estimator, rows[:1], options={"zipmap": False}).SerializeToString(),
+        onnx=_converted(estimator, rows, options={"zipmap": False}),
         rows=rows[400:],
         truth=data.target[400:],
         features=tuple(str(name) for name in data.feature_names),
@@ -58,12 +72,13 @@ def breast_cancer(regularisation: float = 1.0) -> TrainedModel:
 @cache
 def worse() -> TrainedModel:
     """A classifier of the same 30 features that has learnt from shuffled labels, so that its guesses are no good."""
+    from sklearn.datasets import load_breast_cancer
+
     good = breast_cancer()
     data = load_breast_cancer()
     rows, labels = data.data.astype(np.float32)[:400], np.random.default_rng(3).permutation(data.target[:400])
-    estimator = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000)).fit(rows, labels)
-    onnx = to_onnx(estimator, rows[:1], options={"zipmap": False}).SerializeToString()
-    return replace(good, estimator=estimator, onnx=onnx)
+    estimator = _classifier(rows, labels)
+    return replace(good, estimator=estimator, onnx=_converted(estimator, rows, options={"zipmap": False}))
 
 
 def labelled(trained: TrainedModel, *, rows: int | None = None) -> str:
@@ -78,12 +93,15 @@ def labelled(trained: TrainedModel, *, rows: int | None = None) -> str:
 @cache
 def diabetes() -> TrainedModel:
     """A regression of 10 features."""
+    from sklearn.datasets import load_diabetes
+    from sklearn.linear_model import LinearRegression
+
     data = load_diabetes()
     rows = data.data.astype(np.float32)
     estimator = LinearRegression().fit(rows[:300], data.target[:300])
     return TrainedModel(
         estimator=estimator,
-        onnx=to_onnx(estimator, rows[:1]).SerializeToString(),
+        onnx=_converted(estimator, rows),
         rows=rows[300:],
         truth=data.target[300:],
         features=tuple(data.feature_names),

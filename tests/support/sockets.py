@@ -5,6 +5,7 @@ import contextlib
 import hashlib
 import json
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -32,18 +33,19 @@ def usage(size: int) -> dict[str, Any]:
 class TalkingUpstream:
     """Speaks Responses and Realtime over WebSocket, a word at a time."""
 
-    def __init__(self) -> None:
+    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
         self.requests: list[Request] = []
         self.received: list[str | bytes] = []
         self._server = serve(
-            self._talk, "127.0.0.1", 0, select_subprotocol=lambda _, offered: offered[0] if offered else None
+            self._talk, "127.0.0.1", 0, ssl=tls, select_subprotocol=lambda _, offered: offered[0] if offered else None
         )
+        self._scheme = "http" if tls is None else "https"
         self.port = int(self._server.socket.getsockname()[1])
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
 
     @property
     def base_url(self) -> str:
-        return f"http://127.0.0.1:{self.port}/v1"
+        return f"{self._scheme}://127.0.0.1:{self.port}/v1"
 
     def close(self) -> None:
         self._server.shutdown()
@@ -98,7 +100,7 @@ def say(connection: ServerConnection, **event: Any) -> None:
     connection.send(json.dumps(event))
 
 
-Script = Callable[[socket.socket], None]
+Script = Callable[[socket.socket], object]
 
 
 class RawUpstream:
@@ -107,6 +109,7 @@ class RawUpstream:
     def __init__(self) -> None:
         self.script: Script = lambda connection: None
         self.heads: list[bytes] = []
+        self.step = 1 << 16  # bytes of the handshake that go out at once
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = int(self._listener.getsockname()[1])
         threading.Thread(target=self._accept, daemon=True).start()
@@ -133,8 +136,15 @@ class RawUpstream:
             connection.settimeout(20)
             head = read_head(connection)
             self.heads.append(head)
-            connection.sendall(switch(head))
+            send(connection, switch(head), step=self.step)
             self.script(connection)
+
+
+def send(connection: socket.socket, data: bytes, *, step: int) -> None:
+    """Send ``data`` in segments of ``step`` bytes."""
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    for at in range(0, len(data), step):
+        connection.sendall(data[at : at + step])
 
 
 def read_head(connection: socket.socket) -> bytes:
@@ -212,11 +222,13 @@ def socket_settings(
         for name, url in urls.items()
     }
     to = {name: Target(upstream=name) for name in urls}
+    upstreams["caller"] = Upstream(name="caller", kind="openai", base_url=talking.base_url, auth="caller")
     named = Target(upstream="main", model="gpt-realtime")
     routes = (
         Route(model="raw-*", targets=(to["raw"],), fallback_on=()),
         Route(model="plain-*", targets=(to["plain"],), fallback_on=()),
         Route(model="gone-*", targets=(to["gone"], to["main"]), fallback_on=("connect",)),
+        Route(model="theirs", targets=(Target(upstream="caller"),), fallback_on=()),
         Route(model="voice", targets=(named,), fallback_on=()),
         Route(model="gpt-*", targets=(to["main"],), fallback_on=()),
     )

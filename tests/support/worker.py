@@ -48,7 +48,7 @@ class WorkerProcess:
             pass_fds=(self._listener.fileno(), writer),
         )
         os.close(writer)
-        assert select.select([reader], [], [], 20)[0], "the worker did not start"
+        assert select.select([reader], [], [], 60)[0], "the worker did not start"
         assert os.read(reader, 1), "the worker ended at start"
         os.close(reader)
         return process
@@ -77,7 +77,7 @@ class WorkerProcess:
             ),
         )
 
-    def taken_over(self, *, within_s: float = 5.0) -> None:
+    def taken_over(self, *, within_s: float = 30.0) -> None:
         """Wait until the worker serves from what was published last."""
         deadline = time.monotonic() + within_s
         published = next_generation(self.home.path) - 1
@@ -125,7 +125,7 @@ class WorkerProcess:
             [final for final in finals if final.started_at_us >= self._since_us],
         )
 
-    def recorded(self, count: int = 1, *, within_s: float = 5.0) -> list[FinalRecord]:
+    def recorded(self, count: int = 1, *, within_s: float = 30.0) -> list[FinalRecord]:
         """The final records, once there are ``count`` of them."""
         deadline = time.monotonic() + within_s
         while True:

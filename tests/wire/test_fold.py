@@ -302,7 +302,7 @@ EVENT = st.sampled_from(
 )
 
 
-@settings(max_examples=100, deadline=None)
+@settings(deadline=None)
 @given(st.sampled_from(ENDPOINTS), st.lists(st.tuples(EVENT, JSON), max_size=4), st.binary(max_size=8))
 def test_no_answer_makes_a_fold_raise(endpoint: str, values: list[tuple[str, Any]], junk: bytes) -> None:
     for kind, value in values:

@@ -295,7 +295,7 @@ EVENTS = ["message_start", "content_block_start", "content_block_delta", "error"
 EVENTS += ["response.output_item.added", "response.output_item.done", "response.output_text.delta"]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(deadline=None)
 @given(st.sampled_from(ENDPOINTS), JSON, st.lists(st.tuples(st.sampled_from(EVENTS), JSON), max_size=4), st.binary())
 def test_nothing_makes_a_transcript_raise(
     endpoint: str, request: Any, events: list[tuple[str, Any]], junk: bytes

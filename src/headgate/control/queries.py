@@ -18,6 +18,8 @@ MAX_GROUPS = 1000
 # What `pricing.reasons.group_of` says, for sums.
 _UNPRICED = f"""cost_usd IS NULL AND NOT starts_with(coalesce(cost_reason, ''), '{FAILED}')
     AND coalesce(cost_reason, '') NOT IN ('{NOT_SENT}', '{NOT_PRICED}')"""
+_ANSWERED = "status IS DISTINCT FROM 101"
+"""Not how long a WebSocket was open; its responses have rows of their own."""
 _TOTALS = f"""
     count(*) AS requests,
     count(*) FILTER (WHERE {ERROR_SQL}) AS errors,
@@ -31,8 +33,8 @@ _TOTALS = f"""
     sum(input_tokens) AS input_tokens,
     sum(output_tokens) AS output_tokens,
     sum(cached_input_tokens) AS cached_input_tokens,
-    quantile_cont(latency_ms, 0.5) AS latency_ms_p50,
-    quantile_cont(latency_ms, 0.95) AS latency_ms_p95"""
+    quantile_cont(latency_ms, 0.5) FILTER (WHERE {_ANSWERED}) AS latency_ms_p50,
+    quantile_cont(latency_ms, 0.95) FILTER (WHERE {_ANSWERED}) AS latency_ms_p95"""
 _REASONS = f"histogram(coalesce(cost_reason, 'unknown')) FILTER (WHERE {_UNPRICED})"
 
 _DIMENSIONS = {

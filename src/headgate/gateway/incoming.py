@@ -63,6 +63,18 @@ class Incoming:
         """Whether the gateway answers it itself."""
         return self.place.endpoint is MODELS.get(self.place.endpoint.dialect)
 
+    def check_place(self) -> None:
+        """Raises NotFound where a client's base URL is misspelt."""
+        endpoint = self.place.endpoint
+        if endpoint is MISPLACED[endpoint.dialect]:
+            path = self.target.partition(b"?")[0].decode("latin-1")
+            raise NotFound(
+                f'no such path: "{path[:200]}".',
+                code="wrong_base_url",
+                hint="Set the client's base URL to http://HOST:PORT/v1 for OpenAI clients, to http://HOST:PORT for "
+                "Anthropic clients (their SDK adds /v1).",
+            )
+
     @property
     def is_upload(self) -> bool:
         """Whether its head is all that must be known, and its body is worth passing on while it arrives."""
@@ -124,18 +136,6 @@ class Incoming:
         if worker.has_several(endpoint.dialect) and self._seek():
             return
         self.follow(worker.plan(endpoint.dialect, asked.model))
-
-    def check_place(self) -> None:
-        """Raises NotFound where a client's base URL is misspelt."""
-        endpoint = self.place.endpoint
-        if endpoint is MISPLACED[endpoint.dialect]:
-            path = self.target.partition(b"?")[0].decode("latin-1")
-            raise NotFound(
-                f'no such path: "{path[:200]}".',
-                code="wrong_base_url",
-                hint="Set the client's base URL to http://HOST:PORT/v1 for OpenAI clients, to http://HOST:PORT for "
-                "Anthropic clients (their SDK adds /v1).",
-            )
 
     def _make_readable(self) -> None:
         coding = self.head.text(b"content-encoding")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from headgate.gateway.ahead import AHEAD_BYTES
 from headgate.gateway.held import HeldBytes
 from headgate.gateway.intake import USED
-from headgate.gateway.limited import MODEL_SPELLINGS
+from headgate.gateway.limited import MODEL_SPELLINGS, OTHER_MODELS
 from headgate.wire.members import MemberScan
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from headgate.gateway.upstream import UpstreamConnection
     from headgate.gateway.worker import Worker
 
-MEMBERS = frozenset(("stream", "stream_options", "prompt", "variables", *USED)) | MODEL_SPELLINGS
+MEMBERS = frozenset(("stream", "stream_options", "prompt", "variables", *USED)) | MODEL_SPELLINGS | OTHER_MODELS
 _PIECE_BYTES = 64 << 10
 _AHEAD_IN_MEMORY_BYTES = 1 << 20
 _AGAIN_BYTES = 4 << 20

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 MODEL_SPELLINGS = frozenset(map("".join, product(*zip("model", "MODEL", strict=True))))
 """Names that Go's JSON reader, and so Ollama, takes for `model`."""
+OTHER_MODELS = frozenset(("models", "fallbacks"))
+"""Members by which routers behind us choose another model (OpenRouter, LiteLLM; seen 2026-11)."""
 
 
 def check_limits(incoming: "Incoming", principal: KeyEntry) -> None:
@@ -33,19 +35,22 @@ def check_limits(incoming: "Incoming", principal: KeyEntry) -> None:
 
 
 def check_one_model(principal: KeyEntry, members: Iterable[Member]) -> None:
-    """Raise Forbidden over a body with two members that a reader may take for the model: some go by the first."""
-    if sum(member.name in MODEL_SPELLINGS for member in members) > 1:
+    """Raise Forbidden over a body with two members that a reader may take for the model, some by the first, some by the
+    last, or with one that names models beside it.
+    """
+    names = [member.name for member in members if member.name in MODEL_SPELLINGS | OTHER_MODELS]
+    if len(names) > 1:
         raise Forbidden(
             f"key {principal.id} is limited to models {', '.join(principal.models)}, "
-            'and this body has more than one "model".',
+            f"and this body names models more than once: {', '.join(names)[:100]}.",
             code="model_unreadable",
-            hint='Write "model" once.',
+            hint='Write "model" once, and nothing that names other models.',
         )
 
 
 def _found(incoming: "Incoming") -> list[Member]:
     if incoming.large is not None:
         return incoming.large.members.found
-    scan = MemberScan(MODEL_SPELLINGS)
+    scan = MemberScan(MODEL_SPELLINGS | OTHER_MODELS)
     scan.feed(incoming.body)
     return scan.found

@@ -32,16 +32,18 @@ def _with_key_of_protocol(headers: Headers, names: set[bytes]) -> Headers:
     found: bytes | None = None
     kept: Headers = []
     for name, value in headers:
-        if name.lower() == b"sec-websocket-protocol" and _KEY_PROTOCOL in value:
+        if name.lower() == b"sec-websocket-protocol" and (_KEY_PROTOCOL in value.lower() or b"hg_" in value):
             tokens = [token.strip() for token in value.split(b",")]
-            keys = [token[len(_KEY_PROTOCOL) :] for token in tokens if token.startswith(_KEY_PROTOCOL)]
+            keys = [token[len(_KEY_PROTOCOL) :] for token in tokens if token.lower().startswith(_KEY_PROTOCOL)]
             found = keys[0] if keys else found
-            value = b", ".join(token for token in tokens if not token.startswith(_KEY_PROTOCOL))
+            value = b", ".join(
+                token for token in tokens if not token.lower().startswith(_KEY_PROTOCOL) and b"hg_" not in token
+            )  # our own key travels nowhere, whatever it is called
             if not value:
                 continue
         kept.append((name, value))
     if found is None:
-        return headers
+        return kept
     if found.startswith(b"hg_"):
         if b"x-headgate-key" not in names:
             kept.append((b"x-headgate-key", found))

@@ -172,6 +172,8 @@ class UpstreamConnection(asyncio.Protocol):
                 self._break(str(error.__context__))
                 return
             if not self._done:
+                if self._pieces:  # what came before the damage is the client's
+                    self._deliver(sink)
                 self._break(f"sent what is not HTTP/1.1: {error}")
                 return
             self.keep_alive = False

@@ -339,15 +339,17 @@ class SocketRelay(Relay):
                 text = None if is_good else f"the {side} closed with code {code}: {reason}"
         if isinstance(self.tee, SocketTee):
             self.tee.socket_note = self._note()
-        if self._turns is not None:
-            cut: Outcome = (
-                "upstream_aborted" if self._closed is not None and self._closed[0] == "server" else "client_closed"
-            )
-            self._turns.end(cut if outcome in ("ok", None) else outcome, kind, text)
-            self._turns = None  # what is said behind the end belongs to no row
+        turns, self._turns = self._turns, None  # what may still pass is not followed
+        if turns is not None:
+            is_servers = self._closed is not None and self._closed[0] == "server"
+            cut: Outcome = "upstream_aborted" if is_servers else "client_closed"
+            turns.end(cut if outcome in ("ok", None) else outcome, kind, text)
         record.write(self, outcome or "ok", kind, text)
+
+    def _let_go(self) -> None:
         for reader in self._readers:
             reader.let_go()
+        super()._let_go()
 
     def _note(self) -> str | None:
         sides = zip(("client", "server"), self._readers, strict=True)
