@@ -164,6 +164,14 @@ BAD_MESSAGES: dict[str, tuple[str | bytes, str]] = {
     "an unknown type": ('{"type":"response.begin","model":"gpt-x"}', "model_unreadable"),
     "no JSON": ("response.create raw-x", "model_unreadable"),
     "a list": ('[{"type":"response.create","model":"raw-x"}]', "model_unreadable"),
+    "two models behind many names": (
+        '{"type":"response.create","model":"raw-x",' + "".join(f'"{n}":0,' for n in range(70_000)) + '"model":"gpt-x"}',
+        "model_unreadable",
+    ),
+    "the last of many names twice": (
+        '{"type":"response.create","model":"gpt-x",' + "".join(f'"{n}":0,' for n in range(70_000)) + '"z":0,"z":0}',
+        "model_unreadable",
+    ),
     "depth": ('{"a":' * 100_000, "model_unreadable"),
     "binary": (json.dumps(CREATE).encode(), "model_unreadable"),
 }
