@@ -141,6 +141,9 @@ def test_a_limited_key_connects_with_its_models_only(worker: WorkerProcess, talk
     assert refused(worker, "/v1/realtime?model=gpt-realtime&mode%6c=raw-x") == (400, "model_twice")
     assert refused(worker, "/v1/realtime") == (403, "model_unreadable")
     assert refused(worker, "/v1/realtime?call_id=rtc_1") == (403, "model_unreadable")
+    assert refused(worker, "/v1/realtime?model=gpt-realtime&call%5Fid=rtc_1") == (403, "model_unreadable")
+    assert refused(worker, "/v1/realtime?model=gpt-realtime&deployment=raw-x") == (403, "model_unreadable")
+    assert refused(worker, "/v1/realtime?model=gpt-realtime&Model=raw-x") == (400, "model_twice")
     assert refused(worker, "/v1/live/sessions/s/attach?model=gpt-x") == (403, "model_unreadable")
     assert refused(worker, "/v1/responses?model=raw-x") == (403, "model_forbidden")
     assert refused(worker, "/v1/realtime?model=nobody", FREE) == (404, "no_route")
@@ -161,6 +164,14 @@ BAD_MESSAGES: dict[str, tuple[str | bytes, str]] = {
     "an unknown type": ('{"type":"response.begin","model":"gpt-x"}', "model_unreadable"),
     "no JSON": ("response.create raw-x", "model_unreadable"),
     "a list": ('[{"type":"response.create","model":"raw-x"}]', "model_unreadable"),
+    "two models behind many names": (
+        '{"type":"response.create","model":"raw-x",' + "".join(f'"{n}":0,' for n in range(70_000)) + '"model":"gpt-x"}',
+        "model_unreadable",
+    ),
+    "the last of many names twice": (
+        '{"type":"response.create","model":"gpt-x",' + "".join(f'"{n}":0,' for n in range(70_000)) + '"z":0,"z":0}',
+        "model_unreadable",
+    ),
     "depth": ('{"a":' * 100_000, "model_unreadable"),
     "binary": (json.dumps(CREATE).encode(), "model_unreadable"),
 }

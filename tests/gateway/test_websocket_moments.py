@@ -14,6 +14,7 @@ from websockets.sync.client import ClientConnection, connect
 
 from headgate.core.settings import Log, Settings
 from headgate.snapshot import SnapshotReader
+from headgate.wire.ws_frames import frame
 from support.sockets import (
     RawUpstream,
     TalkingUpstream,
@@ -211,3 +212,69 @@ def test_a_response_that_is_ended_twice_is_one_row(worker: WorkerProcess, raw: R
     response_row, _ = rows_of(worker, session, 2)
     assert response_row.usage_raw is not None
     assert len(starts_of(worker, session)) == 2
+
+
+def answering_when_told(connection: socket.socket) -> None:
+    """One response, and the end, once the client says so; whatever else it says is not answered."""
+    heard = b""
+    while b"now" not in heard:
+        heard += connection.recv(65536)
+    response = {"id": "resp_1", "status": "completed", "model": "raw-1", "usage": {"input_tokens": 1}}
+    connection.sendall(text(type="response.created", response={"id": "resp_1", "status": "in_progress"}))
+    connection.sendall(text(type="response.done", response=response))
+    connection.sendall(Frame(Opcode.CLOSE, b"\x03\xe8").serialize(mask=False))
+
+
+def readable(**event: object) -> bytes:
+    return frame(1, json.dumps(event).encode(), is_masked=True)
+
+
+@pytest.mark.parametrize("path", ["/v1/realtime", "/v1/responses"])
+@pytest.mark.parametrize("odd", [[], {}, 7, None])
+def test_a_message_of_an_odd_type_hides_nothing_that_follows(
+    worker: WorkerProcess, raw: RawUpstream, path: str, odd: object
+) -> None:
+    raw.script = answering_when_told
+    with switched(worker, f"{path}?model=raw-x", **AUTHORIZED) as (connection, session):
+        connection.sendall(readable(type=odd))
+        connection.sendall(readable(type="response.create", model="raw-x", input="now"))
+        to_end(connection)
+    response, whole = rows_of(worker, session, 2)
+    assert (json.loads(response.usage_raw or ""), response.model) == ({"input_tokens": 1}, "raw-1")
+    assert whole.fold_note is None
+
+
+@pytest.mark.parametrize("path", ["/v1/realtime", "/v1/responses"])
+def test_what_is_asked_for_and_never_answered_hides_nothing_that_is(
+    worker: WorkerProcess, raw: RawUpstream, path: str
+) -> None:
+    raw.script = answering_when_told
+    with switched(worker, f"{path}?model=raw-x", **AUTHORIZED) as (connection, session):
+        for _ in range(70):
+            connection.sendall(readable(type="response.create", model="raw-x", stream_id="of nobody"))
+        connection.sendall(readable(type="response.create", model="raw-x", input="now"))
+        to_end(connection)
+    rows = rows_of(worker, session, 72)
+    (usage,) = [row.usage_raw for row in rows if row.response_id]
+    assert json.loads(usage or "") == {"input_tokens": 1}
+    assert [row.error_type for row in rows].count("unanswered") == 7
+    assert rows[-1].fold_note is None
+
+
+def test_an_error_about_another_message_fails_no_response(worker: WorkerProcess, raw: RawUpstream) -> None:
+    def respond(connection: socket.socket) -> None:
+        heard = b""
+        while b"response.create" not in heard:
+            heard += connection.recv(65536)
+        connection.sendall(text(type="error", error={"message": "no such voice", "event_id": "update_1"}))
+        answering_when_told(connection)
+
+    raw.script = respond
+    with switched(worker, "/v1/realtime?model=raw-x", **AUTHORIZED) as (connection, session):
+        connection.sendall(readable(type="session.update", event_id="update_1"))
+        connection.sendall(readable(type="response.create"))
+        assert connection.recv(65536)
+        connection.sendall(readable(type="now"))
+        to_end(connection)
+    response, _ = rows_of(worker, session, 2)
+    assert (response.outcome, response.error_type, response.response_id) == ("ok", None, "resp_1")

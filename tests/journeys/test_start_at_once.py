@@ -60,3 +60,20 @@ def test_calls_are_answered_before_the_control_process_is_there_but_never_by_set
         eventually(lambda: waits(server), within_s=20, what="a worker that waits")
         os.kill(control, signal.SIGCONT)
         assert read_answer(client).status == 401
+
+
+def test_a_former_admin_key_of_the_environment_calls_nothing_once_there_is_another(
+    new_server: NewServer, counting_upstream: CountingUpstream
+) -> None:
+    former, current = ("hg_" + letter.join("0123456789abcdefghij") for letter in "xy")
+    server = new_server(counting_upstream.config(), port=free_port(), environ={"HEADGATE_ADMIN_KEY": former}).start()
+    assert server.stop() == 0
+
+    same = {"port": server.port, "home": server.home, "arguments": ["--config", str(server.config)]}
+    later = new_server(**same, environ={"HEADGATE_ADMIN_KEY": current})
+    control = launch_with_control_held_back(later)
+    with socket.create_connection(("127.0.0.1", later.port), 30) as client:
+        client.sendall(ASK.replace(b"\r\n\r\n", f"\r\nx-headgate-key: {former}\r\n\r\n".encode(), 1))
+        eventually(lambda: waits(later), within_s=20, what="a worker that waits")
+        os.kill(control, signal.SIGCONT)
+        assert read_answer(client).status == 401

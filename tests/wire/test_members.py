@@ -96,6 +96,12 @@ def test_a_value_too_long_to_be_kept_is_noted_without_it() -> None:
     assert [(one.name, one.value) for one in found.found] == [("model", None), ("stream", b"true")]
 
 
+def test_a_member_named_without_end_is_a_problem_and_takes_no_memory() -> None:
+    found = scan(b"{", *[b'"model":"a",' * 100] * 20)
+    assert found.problem == "it names members such as model more than 64 times"
+    assert len(found.found) == 64
+
+
 def test_texts_full_of_escapes_and_brackets_are_followed() -> None:
     value = '\\"[{]}' * 20_000
     text = json.dumps({"messages": [{"content": value}, value], "model": "m"}).encode()

@@ -118,9 +118,12 @@ class SocketGuard:
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    names = [name.lower() for name, _ in pairs]  # Go's JSON reader takes "Model" for "model"
-    if len(set(names)) != len(names):
-        raise _Twice(next(name for name in names if names.count(name) > 1)[:60])
+    seen: set[str] = set()
+    for name, _ in pairs:
+        lowered = name.lower()  # Go's JSON reader takes "Model" for "model"
+        if lowered in seen:
+            raise _Twice(lowered[:60])
+        seen.add(lowered)
     return dict(pairs)
 
 

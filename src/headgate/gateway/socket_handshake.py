@@ -9,6 +9,9 @@ from headgate.wire.endpoints import place_of
 _KEY_PROTOCOL = b"openai-insecure-api-key."
 """How browsers send a key, which cannot set headers (OpenAI's realtime guide, seen 2026-11)."""
 
+_OTHER_NAMES = frozenset(("call_id", "deployment"))
+"""Of a call that someone began (OpenAI), and of Azure's for a model."""
+
 
 def prepared(path: bytes, headers: Headers, *, is_busy: bool) -> Headers:
     """The headers of a handshake, a key among the subprotocols moved to where keys are looked for. Raises
@@ -51,11 +54,19 @@ def _with_key_of_protocol(headers: Headers, names: set[bytes]) -> Headers:
 
 def model_asked(target: bytes) -> str | None:
     """The model in the query. Raises MalformedRequest where it has two."""
-    query = target.partition(b"?")[2].decode("latin-1")
-    models = [value for name, value in parse_qsl(query, keep_blank_values=True) if name == "model"]
+    models = [(name, value) for name, value in _query(target) if name.lower() == "model"]
     if len(models) > 1:
         raise MalformedRequest("the query names more than one model.", code="model_twice")
-    return models[0] or None if models else None
+    return next((value or None for name, value in models if name == "model"), None)
+
+
+def joins_another(target: bytes) -> bool:
+    """Whether the query leads to a session that is there already, or by another name to a model."""
+    return any(name.lower() in _OTHER_NAMES for name, _ in _query(target))
+
+
+def _query(target: bytes) -> list[tuple[str, str]]:
+    return parse_qsl(target.partition(b"?")[2].decode("latin-1"), keep_blank_values=True)
 
 
 def with_model(target: bytes, model: str) -> bytes:

@@ -20,6 +20,12 @@ def reset_on_close(transport: asyncio.BaseTransport) -> None:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
 
 
+def half_close(transport: asyncio.Transport) -> None:
+    """Send our end, and go on reading, where ``transport`` can and is not closing anyway."""
+    if transport.can_write_eof() and not transport.is_closing():
+        transport.write_eof()
+
+
 def unread(transport: asyncio.BaseTransport) -> Iterator[bytes]:
     """What arrived on a connection that broke and was not read, piece by piece; nothing of one with TLS."""
     connection = transport.get_extra_info("socket")

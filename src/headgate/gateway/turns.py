@@ -171,6 +171,8 @@ class Turns:
         event = _read(data)
         if event is None:
             return
+        if not isinstance(event.type, str):
+            event.type = None
         self._keep_said(event, data)
         if event.type != "response.create":
             return
@@ -232,7 +234,7 @@ class Turns:
     def _first_asked(self, lane: str | None, event_id: str | None = None) -> Turn | None:
         """The oldest that was asked for on ``lane``, or by ``event_id``; it is asked for no longer."""
         for turn in self._asked:
-            if turn.lane == lane and (event_id is None or turn.event_id in (None, event_id)):
+            if turn.lane == lane and event_id in (None, turn.event_id):
                 self._asked.remove(turn)
                 return turn
         return None
@@ -320,12 +322,20 @@ class Turns:
         return turn
 
     def _begin(self, request: list[Copy], model: str | None) -> Turn | None:
-        if len(self._by_id) + len(self._asked) + len(self._hearing) >= _AT_ONCE:
+        if len(self._by_id) + len(self._asked) + len(self._hearing) >= _AT_ONCE and not self._gives_way():
             self.missed += 1
             for copy in request:
                 copy.let_go()
             return None
         return Turn(self, request, model)
+
+    def _gives_way(self) -> bool:
+        """Whether the oldest that was asked for and never begun is over: it hides none that is begun."""
+        if not self._asked:
+            return False
+        text = f"the server began none of {_AT_ONCE} responses"
+        self._write(self._asked.popleft(), "upstream_error", "unanswered", text)
+        return True
 
     # Its row.
 

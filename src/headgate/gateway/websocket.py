@@ -22,9 +22,9 @@ from headgate.gateway.reply import Reply
 from headgate.gateway.route import check_path
 from headgate.gateway.socket_connection import SocketConnection
 from headgate.gateway.socket_guard import SocketGuard
-from headgate.gateway.socket_handshake import model_asked, prepared, with_model
+from headgate.gateway.socket_handshake import joins_another, model_asked, prepared, with_model
 from headgate.gateway.socket_lines import Lines
-from headgate.gateway.sockets import peer_has_closed
+from headgate.gateway.sockets import half_close, peer_has_closed
 from headgate.gateway.tee import SocketTee
 from headgate.gateway.turns import Turns
 from headgate.gateway.upstream import Headers, UpstreamConnection
@@ -134,7 +134,7 @@ class SocketRelay(Relay):
     def _check_limited(self, model: str | None) -> None:
         """A key limited to models: Responses name theirs in each message, others when they connect."""
         assert self.principal is not None
-        if self.place.rest not in _ENDPOINTS:
+        if self.place.rest not in _ENDPOINTS or joins_another(self.target):
             raise Forbidden(
                 f"key {self.principal.id} is limited to models, and no model can be read from this WebSocket.",
                 code="model_unreadable",
@@ -224,18 +224,25 @@ class SocketRelay(Relay):
             return
         self.has_moved = True
         self.body_bytes += len(data)
+        try:
+            self._read_client(data)
+        except HeadgateError as error:
+            self._refuse_message(error)
+        else:
+            self._connection.transport.write(data)
+
+    def _read_client(self, data: bytes) -> None:
+        """Raises HeadgateError over what may not pass."""
         reader = self._readers[0]
         try:
             for message in reader.feed(data):
                 self._client_said(message)
-            if self._guard is not None:
-                self._guard.check_readable(reader.has_missed)
-        except HeadgateError as error:
-            self._refuse_message(error)
-            return
-        except Exception:  # border: request. What cannot be followed for the log passes all the same.
+        except HeadgateError:
+            raise
+        except Exception:  # border: request. What cannot be followed for the log passes, where the key is not limited.
             self._give_up_reading()
-        self._connection.transport.write(data)
+        if self._guard is not None:
+            self._guard.check_readable(reader.has_missed)
 
     def _client_said(self, message: Message) -> None:
         if self._guard is not None:
@@ -298,7 +305,7 @@ class SocketRelay(Relay):
         if not self._client.transport.is_closing():
             self._client.transport.write(b"".join(held))
         if self._lingers:
-            self._half_close()
+            half_close(self._client.transport)
         elif self._phase == "closing":
             self._finish()
         elif self._connection is not None and not self._is_paused:
@@ -436,12 +443,7 @@ class SocketRelay(Relay):
         if self._is_held_back:
             self._client.resume_body()
         if not self._is_waiting:
-            self._half_close()
-
-    def _half_close(self) -> None:
-        transport = self._client.transport
-        if transport.can_write_eof() and not transport.is_closing():
-            transport.write_eof()
+            half_close(self._client.transport)
 
     def renew(self, now_s: float) -> None:
         """Bytes came since the last sweep."""

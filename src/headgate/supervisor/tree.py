@@ -9,6 +9,7 @@ import socket
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from hashlib import sha256
 from pathlib import Path
 from types import FrameType
 
@@ -180,13 +181,16 @@ class Supervisor:
     def _has_own_snapshot(self) -> bool:
         """Whether workers may serve before the control process has published: what it published last is whole and of
         these very settings. Every change of a key or an alias is published as it is made, by commands on a stopped home
-        too, so only settings can have become stricter since.
+        too, so only settings can have become stricter since, and the environment's admin key have ended a former one.
         """
         reader = SnapshotReader(self._home.path)
         try:
-            found = reader.load().settings
+            snapshot, key = reader.load(), admin_key()
         except HeadgateError:
             return False
+        if key is not None and sha256(key.encode("utf-8", "surrogateescape")).hexdigest() not in snapshot.keys:
+            return False
+        found = snapshot.settings
         same_port = replace(found, server=replace(found.server, port=self._settings.server.port))
         # As the control process reads them: what the file says as 1 may be 1.0 by then.
         own = msgspec.msgpack.decode(msgspec.msgpack.encode(self._settings), type=Settings)

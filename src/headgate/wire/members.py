@@ -18,6 +18,7 @@ _NO_BRACKET = re.compile(rb'(?:[^"{}\[\]]++|"[^"\\]*+(?:\\.[^"\\]*+)*+")*+', re.
 _SCALAR = re.compile(rb'[^,}\]"{\[ \t\r\n]*+')
 _NAME_LIMIT_BYTES = 64 << 10
 _VALUE_LIMIT_BYTES = 64 << 10
+_MOST_FOUND = 64
 _QUOTE, _BACKSLASH, _OPEN, _CLOSE, _COLON, _COMMA = b'"\\{}:,'
 _OPENING = frozenset(b"{[")
 
@@ -192,6 +193,9 @@ class MemberScan:
             value = b"".join(self._value) if self._value_bytes <= _VALUE_LIMIT_BYTES else None
             self.found.append(Member(name=self._name, start=self._start, end=self._base + end, value=value))
             self._value = None
+            if len(self.found) > _MOST_FOUND:
+                del self.found[_MOST_FOUND:]
+                return self._fail(f"it names members such as {self._name} more than {_MOST_FOUND} times")
         self._step = self._after_value
         return end
 
