@@ -1,5 +1,6 @@
 """What a key limited to models may call: only what says, in one way for every reader, which of its models works."""
 
+import re
 from collections.abc import Iterable
 from itertools import product
 from typing import TYPE_CHECKING
@@ -17,6 +18,11 @@ MODEL_SPELLINGS = frozenset(map("".join, product(*zip("model", "MODEL", strict=T
 """Names that Go's JSON reader, and so Ollama, takes for `model`."""
 OTHER_MODELS = frozenset(("models", "fallbacks"))
 """Members by which routers behind us choose another model (OpenRouter, LiteLLM; seen 2026-11)."""
+
+_NAMES = MODEL_SPELLINGS | OTHER_MODELS
+_NAME = re.compile(rb'"(?:[mM][oO][dD][eE][lL]s?|fallbacks)"')
+_ESCAPED_LETTER = re.compile(rb"\\u00[4-7]")
+"""Two patterns that begin with plain bytes: both together would be searched ten times as slowly."""
 
 
 def check_limits(incoming: "Incoming", principal: KeyEntry) -> None:
@@ -38,7 +44,7 @@ def check_one_model(principal: KeyEntry, members: Iterable[Member]) -> None:
     """Raise Forbidden over a body with two members that a reader may take for the model, some by the first, some by the
     last, or with one that names models beside it.
     """
-    names = [member.name for member in members if member.name in MODEL_SPELLINGS | OTHER_MODELS]
+    names = [member.name for member in members if member.name in _NAMES]
     if len(names) > 1:
         raise Forbidden(
             f"key {principal.id} is limited to models {', '.join(principal.models)}, "
@@ -51,6 +57,9 @@ def check_one_model(principal: KeyEntry, members: Iterable[Member]) -> None:
 def _found(incoming: "Incoming") -> list[Member]:
     if incoming.large is not None:
         return incoming.large.members.found
-    scan = MemberScan(MODEL_SPELLINGS | OTHER_MODELS)
-    scan.feed(incoming.body)
+    body = incoming.body
+    if len(_NAME.findall(body)) <= 1 and _ESCAPED_LETTER.search(body) is None:  # a walk through it costs ten times more
+        return []
+    scan = MemberScan(_NAMES)
+    scan.feed(body)
     return scan.found
