@@ -350,6 +350,14 @@ def test_a_coded_request_keeps_no_secret_of_its_caller_in_the_log(
     assert (kept, final.request_encoding) == (body.replace(secret.encode(), b"[removed by headgate]"), None)
 
 
+def test_a_request_coded_twice_by_two_headers_is_refused(worker: WorkerProcess, upstream: ScriptedUpstream) -> None:
+    packed = gzip.compress(b'{"model":"m","messages":[]}')
+    headers = {"content-encoding": "deflate", "Content-Encoding": "gzip"}
+    got = call(worker.port, request_bytes(body=packed, headers=headers))
+    assert (got.status, got.error["code"]) == (400, "unreadable_coding")
+    assert not upstream.seen
+
+
 @pytest.mark.parametrize("part", [gzip.compress(b""), zstandard.compress(b"")], ids=["gzip", "zstd"])
 def test_a_coded_request_of_thousands_of_empty_parts_is_refused(
     worker: WorkerProcess, upstream: ScriptedUpstream, part: bytes
