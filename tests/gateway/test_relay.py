@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import signal
 import socket
 import time
 import zlib
@@ -483,3 +484,23 @@ def test_the_callers_own_credential_travels_only_where_it_may(serve_with: Serve,
     call(worker.port, request_bytes(headers={"Authorization": "Bearer sk-mine", "x-headgate-session": "s"}))
     assert upstream.seen[0].header("authorization") == "Bearer sk-mine"
     assert b"x-headgate" not in upstream.seen[0].head.lower()
+
+
+def test_a_replaced_worker_keeps_a_connection_whose_answer_said_that_it_goes_on(
+    start_worker: Serve, upstream: ScriptedUpstream
+) -> None:
+    worker = start_worker(settings_for(Upstream(name="main", kind="openai", base_url=upstream.base_url, timeout=QUICK)))
+    (whole,) = answer(CHAT)
+    assert isinstance(whole, bytes)
+    upstream.script([whole[:-9], 1.0, whole[-9:]], answer(CHAT))
+    with worker.connect() as client:
+        client.sendall(request_bytes())
+        head = client.recv(65536)  # it waits for its body to the next sweep at most
+        worker.process.send_signal(signal.SIGUSR2)
+        assert b"connection: close" not in head
+        rest = head.partition(b"\r\n\r\n")[2]
+        while len(rest) < len(CHAT):
+            rest += client.recv(65536)
+        client.sendall(request_bytes())
+        got = read_answer(client)
+    assert (got.status, got.header("connection")) == (200, "close")

@@ -474,9 +474,10 @@ class EdgeProtocol(HttpToolsProtocol):
 
     def shutdown(self) -> None:
         """Drain: a busy connection closes after its answer, an idle one at once, or a little later where the client may
-        be about to write: see `_GIVE_WAY_S`."""
+        be about to write: see `_GIVE_WAY_S`. A head that is out without `connection: close` is kept to."""
         if self._running is not None:
-            self._running.reply.keep_alive = False
+            if not (self.worker.is_replaced and self._running.reply.is_open):
+                self._running.reply.keep_alive = False
         elif self.worker.is_replaced and (self.cycle is None or self.cycle.response_complete):
             self._since_s = monotonic_s()
         else:
