@@ -13,6 +13,7 @@ import zstandard
 
 from headgate.core.settings import Log, Route, Server, Settings, Target, Upstream
 from support.client import call, read_answer, request_bytes
+from support.memory import most_resident_bytes
 from support.settings import QUICK, settings_for
 from support.upstream import STREAM_HEAD, ScriptedUpstream, answer, chunk, stream
 from support.worker import WorkerProcess
@@ -349,6 +350,30 @@ def test_a_coded_request_keeps_no_secret_of_its_caller_in_the_log(
     (final,) = worker.recorded()
     kept = worker.bodies(final.request_id).request
     assert (kept, final.request_encoding) == (body.replace(secret.encode(), b"[removed by headgate]"), None)
+
+
+def test_a_body_in_chunks_of_two_bytes_takes_memory_by_its_bytes(
+    worker: WorkerProcess, upstream: ScriptedUpstream
+) -> None:
+    head = b"POST /v1/embeddings HTTP/1.1\r\nhost: 127.0.0.1\r\ntransfer-encoding: chunked\r\n\r\n"
+    body = b'{"model":"m","input":"' + b"x" * 800_000 + b'"}'
+    chunks = b"".join(b"2\r\n%b\r\n" % body[at : at + 2] for at in range(0, len(body), 2))
+    upstream.script(answer(CHAT))
+    before = most_resident_bytes(worker.process.pid)
+    with worker.connect() as connection:
+        connection.sendall(head + chunks)
+        connection.sendall(b"0\r\n\r\n")
+        assert read_answer(connection).status == 200
+    assert upstream.seen[0].body == body
+    assert most_resident_bytes(worker.process.pid) - before < 8 << 20
+
+
+def test_a_request_coded_twice_by_two_headers_is_refused(worker: WorkerProcess, upstream: ScriptedUpstream) -> None:
+    packed = gzip.compress(b'{"model":"m","messages":[]}')
+    headers = {"content-encoding": "deflate", "Content-Encoding": "gzip"}
+    got = call(worker.port, request_bytes(body=packed, headers=headers))
+    assert (got.status, got.error["code"]) == (400, "unreadable_coding")
+    assert not upstream.seen
 
 
 @pytest.mark.parametrize("part", [gzip.compress(b""), zstandard.compress(b"")], ids=["gzip", "zstd"])

@@ -7,6 +7,12 @@ def resident_bytes(pid: int) -> int:
         return int(file.read().split()[1]) * 4096
 
 
+def most_resident_bytes(pid: int) -> int:
+    """The most that one process has ever had resident."""
+    with open(f"/proc/{pid}/status") as file:
+        return int(next(line.split()[1] for line in file if line.startswith("VmHWM:"))) * 1024
+
+
 class Growth:
     """The most that a process has grown since now, at the moments it was looked at."""
 

@@ -19,6 +19,7 @@ _NOTED = _SPECIAL | {
     *(b"access-control-request-method", b"access-control-request-headers"),
 }
 _OWN_PREFIX = b"x-headgate-"
+_CODING = b"content-encoding"
 _COOKIE = b"__Host-headgate="
 """The session of our pages (`headgate.control.session`)."""
 _NOTED_OF_ANSWERS = HOP_BY_HOP | {
@@ -124,6 +125,16 @@ class RequestHead:
         """As announced; None: the body comes in chunks, or there is none."""
         value = self.noted.get(b"content-length")
         return None if value is None else int(value)
+
+    @property
+    def codings(self) -> str | None:
+        """Every Content-Encoding, in order; None: there is none."""
+        if b"content-encoding" not in self.noted:
+            return None
+        values = [
+            value for name, _, value in (line.partition(b": ") for line in self._lines) if name.lower() == _CODING
+        ]
+        return b", ".join(values).decode("latin-1")
 
     def text(self, name: bytes) -> str | None:
         """A noted header as text."""

@@ -138,7 +138,7 @@ class Incoming:
         self.follow(worker.plan(endpoint.dialect, asked.model))
 
     def _make_readable(self) -> None:
-        coding = self.head.text(b"content-encoding")
+        coding = self.head.codings
         if self.place.endpoint.needs_json and (coding is not None or self.body.startswith(_BYTE_ORDER_MARK)):
             from headgate.gateway.coded import readable
 

@@ -13,6 +13,7 @@ from headgate.gateway.upload import LARGE_BYTES, Upload
 from headgate.gateway.worker import UpstreamHandle, Worker
 from headgate.wire.endpoints import Place
 from headgate.wire.objects import OBJECT_ENDPOINTS
+from headgate.wire.pieces import add_piece
 
 if TYPE_CHECKING:
     from headgate.gateway.large import LargeBody
@@ -58,7 +59,7 @@ class Receiving(Answering):
             elif self.upload is not None:
                 self.upload.add(data)
             else:
-                self._body_pieces.append(data)
+                add_piece(self._body_pieces, data)
                 if self.body_bytes > LARGE_BYTES and self.may_be_large and self._client.may_answer(self):
                     self._begin_large()
 
