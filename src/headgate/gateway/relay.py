@@ -339,7 +339,7 @@ class Relay(Receiving):
         if not is_last and sum(map(len, held)) < _HELD_LIMIT:
             return
         self._held = None
-        if is_last and b"stream_options" in b"".join(held):
+        if is_last and self._is_body_kept and b"stream_options" in b"".join(held):
             _logger.warning("upstream %s knows no stream_options; not sent any more", self.handle.upstream.name)
             self.handle.can_inject_usage = False
             self.status = None
