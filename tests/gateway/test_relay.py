@@ -450,3 +450,5 @@ def test_a_replaced_worker_keeps_a_connection_whose_answer_said_that_it_goes_on(
         client.sendall(request_bytes())
         got = read_answer(client)
     assert (got.status, got.header("connection")) == (200, "close")
+    assert worker.process.wait(30) == 0
+    worker.kill()  # lets go of its listener

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from support.server import RunningServer, free_port, is_running
+from support.server import RunningServer, eventually, free_port, is_running
 
 NewServer = Callable[..., RunningServer]
 
@@ -137,4 +137,5 @@ def test_a_start_after_a_refusal_works(new_server: NewServer, tmp_path: Path) ->
     refused(new_server(arguments=["--demo"], home=home))
     home.chmod(0o700)
     server = new_server(arguments=["--demo"], home=home, port=free_port()).start()
-    assert server.ask("/readyz") == (200, {"status": "ready", "store": "ok", "spool": "writable"})
+    ready = {"status": "ready", "store": "ok", "spool": "writable"}  # workers serve before the store is there
+    eventually(lambda: server.ask("/readyz") == (200, ready), within_s=30, what="the store is there")
