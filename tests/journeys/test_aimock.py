@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from openai import AsyncOpenAI, OpenAI
 
-from support.aimock import Aimock, install
+from support.aimock import PACKAGE, Aimock
+from support.environments import node_with
 from support.server import RunningServer, eventually
 
 pytestmark = pytest.mark.slow
@@ -33,8 +34,9 @@ SAID = "Sunny, with a chance of frames."
 
 
 @pytest.fixture(scope="module")
-def aimock(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Aimock]:
-    mock = Aimock(install(tmp_path_factory.mktemp("aimock")), FIXTURES)
+def aimock(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Aimock]:
+    modules = node_with(pytestconfig, tmp_path_factory, "aimock", PACKAGE)
+    mock = Aimock(modules, tmp_path_factory.mktemp("aimock-run"), FIXTURES)
     yield mock
     mock.close()
 

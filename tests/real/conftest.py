@@ -8,6 +8,7 @@ import anthropic
 import openai
 import pytest
 
+from support.aimock import PACKAGE
 from support.both import Both, UpstreamProcess
 from support.calls import Calls
 from support.environments import node_with, python_with
@@ -53,7 +54,7 @@ targets = [{{upstream = "tiny"}}]
 @pytest.fixture(scope="session")
 def aimock(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Iterator[UpstreamProcess]:
     """The mock server aimock with the answers of `data/aimock.json`."""
-    modules = node_with(pytestconfig, tmp_path_factory, "aimock", "@copilotkit/aimock@1.43.0")
+    modules = node_with(pytestconfig, tmp_path_factory, "aimock", PACKAGE)
     script = modules / "@copilotkit" / "aimock" / "dist" / "cli.js"
     served = UpstreamProcess(
         lambda port: ["node", str(script), "-p", str(port), "-f", str(DATA / "aimock.json"), "--journal-max", "0"],
