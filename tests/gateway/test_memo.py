@@ -77,6 +77,8 @@ def is_recalled_rightly(first: bytes, second: bytes) -> bool:
     recalled = memo.recall(second)
     if recalled is None or len(second) > recalled.body_at + recalled.length:
         return False
+    assert memo.recall(second) is recalled
+    assert all(memo.recall(second[: recalled.body_at - cut]) is None for cut in (1, 2, 3, 4)), second
     after = Parsed()
     assert after.read(second), second
     assert after.keeps_alive

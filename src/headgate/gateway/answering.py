@@ -1,53 +1,19 @@
 """The answering half of a relay: answers and refusals of our own, and the end of a request."""
 
-import asyncio
-from typing import TYPE_CHECKING, Protocol
-
 from headgate.core.errors import DiskFull, HeadgateError, UpstreamTimeout, UpstreamUnreachable
 from headgate.core.ids import monotonic_ns
-from headgate.gateway.head import RequestHead
 from headgate.gateway.incoming import Incoming
-from headgate.gateway.reply import Reply
-from headgate.gateway.worker import Worker
 from headgate.spool.record import Outcome
-from headgate.wire.endpoints import Place
 from headgate.wire.envelope import error_body
-
-if TYPE_CHECKING:
-    from headgate.gateway.relay import Relay
-
-
-class Client(Protocol):
-    """The client connection, as a relay sees it."""
-
-    transport: asyncio.Transport
-    is_write_paused: bool
-
-    def relay_finished(self, relay: "Relay") -> None: ...
-
-    def may_answer(self, relay: "Answering") -> bool: ...
-
-    def pause_body(self) -> None: ...
-
-    def resume_body(self) -> None: ...
 
 
 class Answering(Incoming):
     """A request that can be answered and recorded without an upstream."""
 
-    def __init__(
-        self,
-        client: Client,
-        worker: Worker,
-        place: Place,
-        method: bytes,
-        target: bytes,
-        head: RequestHead,
-        reply: Reply,
-    ) -> None:
-        super().__init__(worker, place, method, target, head)
-        self._client = client
-        self.reply = reply
+    __slots__ = ("_released", "_retry_after_s", "is_recorded", "last_byte_ns", "status")
+
+    def _clear(self) -> None:
+        super()._clear()
         self.status: int | None = None
         self.is_recorded = False
         self.last_byte_ns = 0

@@ -5,8 +5,8 @@ import asyncio
 from starlette.types import Receive, Scope, Send
 
 from headgate.core.errors import HeadgateError, Unavailable
-from headgate.gateway.head import HOP_BY_HOP
-from headgate.gateway.upstream import Headers, Origin, UpstreamConnection
+from headgate.gateway.head import HOP_BY_HOP, Headers
+from headgate.gateway.upstream import Origin, UpstreamConnection
 from headgate.gateway.worker import Worker
 from headgate.wire.envelope import error_body
 

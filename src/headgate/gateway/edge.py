@@ -14,12 +14,12 @@ from headgate.core.errors import HeadgateError, MalformedRequest
 from headgate.core.ids import monotonic_s
 from headgate.gateway.answering import Answering
 from headgate.gateway.guard import check_framing, check_sender, cors_lines
-from headgate.gateway.head import STATUS_LINES, RequestHead
+from headgate.gateway.head import STATUS_LINES, Headers, RequestHead
 from headgate.gateway.model_call import ModelCall
 from headgate.gateway.relay import Relay
 from headgate.gateway.reply import Reply
 from headgate.gateway.sockets import peer_has_closed
-from headgate.gateway.upstream import Headers, read_less
+from headgate.gateway.upstream import read_less
 from headgate.gateway.worker import Worker
 from headgate.wire.endpoints import Place, place_of
 from headgate.wire.envelope import error_body
@@ -126,7 +126,7 @@ class EdgeProtocol(HttpToolsProtocol):
         self._since_s = monotonic_s()
         refusal: HeadgateError | None = None
         try:
-            check_sender(self.worker, head, known.target.partition(b"?")[0], is_link=False)
+            check_sender(self.worker, head, known.path, is_link=False)
         except HeadgateError as error:
             refusal = error
         body = data[recalled.body_at :]
@@ -287,6 +287,7 @@ class EdgeProtocol(HttpToolsProtocol):
             reply.cors = cors_lines(origin, head.noted)
         kind = ModelCall if place.endpoint.dialect == "inference" else self._kind
         relay = kind(self, worker, place, method, self.url, head, reply)
+        worker.watch(relay)
         relay.has_body = is_whole  # then its key is looked at once
         self._reading = relay
         if self._running is None and (self.cycle is None or self.cycle.response_complete):

@@ -3,8 +3,7 @@
 import http
 from collections.abc import Iterable
 
-from headgate.gateway.upstream import Headers
-
+Headers = list[tuple[bytes, bytes]]
 HOP_BY_HOP = frozenset(
     (b"connection", b"keep-alive", b"proxy-connection", b"proxy-authenticate", b"proxy-authorization")
     + (b"te", b"trailer", b"transfer-encoding", b"upgrade")
@@ -20,6 +19,8 @@ _NOTED = _SPECIAL | {
 }
 _OWN_PREFIX = b"x-headgate-"
 _CODING = b"content-encoding"
+SECRET_LEAST_BYTES = 8
+"""Shorter ones are no secrets; to remove them would spoil what is logged."""
 _COOKIE = b"__Host-headgate="
 """The session of our pages (`headgate.control.session`)."""
 _NOTED_OF_ANSWERS = HOP_BY_HOP | {
@@ -39,11 +40,13 @@ class RequestHead:
         "_credentials_at",
         "_length_at",
         "_lines",
+        "_secrets",
         "has_two_hosts",
         "key_digest",
         "length_count",
         "noted",
         "own",
+        "sent",
     )
 
     def __init__(self, headers: Headers) -> None:
@@ -52,6 +55,8 @@ class RequestHead:
         self.has_two_hosts = False
         self.length_count = 0  # how many Content-Length fields there are
         self.key_digest: str | None = None  # of the Headgate key it carries, once that was asked for
+        self.sent: tuple[object, bytes] | None = None  # what was last sent for it (`outgoing`), and to whom
+        self._secrets: tuple[bytes, ...] | None = None
         self._credentials_at: list[int] = []
         self._accept_encodings_at: list[int] = []
         self._length_at = -1
@@ -114,11 +119,24 @@ class RequestHead:
         head._lines = self._lines  # the line of its length is made anew when it is sent on
         head._credentials_at, head._accept_encodings_at = self._credentials_at, self._accept_encodings_at
         head._length_at = self._length_at
+        head._secrets = self._secrets
+        head.sent = None
         return head
 
     def credentials(self) -> list[tuple[bytes, bytes]]:
         """The caller's credential headers, (lower-case name, value)."""
         return [(name, self.noted[name]) for name in CREDENTIALS if name in self.noted]
+
+    @property
+    def secrets(self) -> tuple[bytes, ...]:
+        """The credentials it carries, ours and the caller's own; they must not reach the disk."""
+        found = self._secrets
+        if found is None:
+            values = [value.removeprefix(b"Bearer ").removeprefix(b"bearer ") for _, value in self.credentials()]
+            if (own := self.own.get(b"key")) is not None:
+                values.append(own)
+            found = self._secrets = tuple(value for value in values if len(value) >= SECRET_LEAST_BYTES)
+        return found
 
     @property
     def content_length(self) -> int | None:
@@ -216,13 +234,23 @@ _kinds = _Kinds()
 class ResponseHead:
     """An upstream's response head: what the client gets of it, and what we note."""
 
-    __slots__ = ("content_length", "encoding", "lines", "media_type", "upstream_request_id")
+    __slots__ = (
+        "content_length",
+        "encoding",
+        "is_framed",
+        "lines",
+        "media_type",
+        "transfer_coding",
+        "upstream_request_id",
+    )
 
     def __init__(self, headers: Headers) -> None:
         self.content_length: int | None = None
         self.media_type: str | None = None
         self.encoding: str | None = None
         self.upstream_request_id: str | None = None
+        self.is_framed = False  # the head says where the body ends
+        self.transfer_coding: bytes | None = None  # the first that is not chunked, if there is such a one
         listed = b""
         kinds, lines = _kinds, []
         for name, value in headers:
@@ -231,6 +259,8 @@ class ResponseHead:
                 if kind in HOP_BY_HOP:
                     if kind == b"connection":
                         listed = listed + b"," + value if listed else value
+                    elif kind == b"transfer-encoding":
+                        self._note_coding(value)
                     continue
                 if kind.startswith(_OWN_PREFIX):
                     continue  # of a gateway behind us
@@ -241,8 +271,14 @@ class ResponseHead:
             lines = [line for line in lines if line.partition(b":")[0].lower() not in names]
         self.lines: list[bytes] = lines
 
+    def _note_coding(self, value: bytes) -> None:
+        self.is_framed = True
+        if self.transfer_coding in (None, b"chunked"):
+            self.transfer_coding = value.strip().lower()
+
     def _note(self, lowered: bytes, value: bytes) -> None:
         if lowered == b"content-length":
+            self.is_framed = True
             self.content_length = int(value) if value.isdigit() else None
         elif lowered == b"content-type":
             self.media_type = value.decode("latin-1")

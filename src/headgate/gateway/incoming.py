@@ -1,14 +1,16 @@
 """The request half of a relay: its head and body, who sends it, what it asks for, where it may go."""
 
-from typing import TYPE_CHECKING
+import asyncio
+from typing import TYPE_CHECKING, Protocol
 
 from headgate.core.errors import HeadgateError, MalformedRequest, NotFound, Unavailable
-from headgate.core.ids import monotonic_ns
+from headgate.core.ids import monotonic_ns, monotonic_s
 from headgate.gateway.attempts import Attempts
 from headgate.gateway.auth import principal_of
 from headgate.gateway.head import RequestHead
 from headgate.gateway.intake import Asked, describe, read_body, read_members
 from headgate.gateway.limited import check_limits
+from headgate.gateway.reply import Reply
 from headgate.gateway.route import Plan
 from headgate.gateway.upload import LEAST_BYTES
 from headgate.gateway.worker import Worker
@@ -17,26 +19,88 @@ from headgate.wire.endpoints import MISPLACED, MODELS, OTHER, Place
 from headgate.wire.objects import object_in_path
 
 if TYPE_CHECKING:
+    from headgate.gateway.answering import Answering
     from headgate.gateway.knowledge import Wanted
     from headgate.gateway.large import LargeBody
     from headgate.gateway.owners import Named
+    from headgate.gateway.relay import Relay
 
+UPLOAD_IDLE_S = 30.0
+"""How long a client may pause in the middle of a body."""
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _MADE_ANEW = frozenset((b"prompt", b"vars", b"kb"))
 """Headers of ours that have a body made from the one that came."""
 
 
+class Client(Protocol):
+    """The client connection, as a relay sees it."""
+
+    transport: asyncio.Transport
+    is_write_paused: bool
+
+    def relay_finished(self, relay: "Relay") -> None: ...
+
+    def may_answer(self, relay: "Answering") -> bool: ...
+
+    def pause_body(self) -> None: ...
+
+    def resume_body(self) -> None: ...
+
+
 class Incoming:
     """What a client sent. ``target``: path and query as they came."""
 
-    def __init__(self, worker: Worker, place: Place, method: bytes, target: bytes, head: RequestHead) -> None:
+    __slots__ = (
+        "_body_pieces",
+        "_client",
+        "asked",
+        "attempts",
+        "body",
+        "body_bytes",
+        "deadline_s",
+        "has_body",
+        "head",
+        "large",
+        "method",
+        "place",
+        "principal",
+        "prompt_line",
+        "raw",
+        "refusal",
+        "reply",
+        "resolved",
+        "sought",
+        "started_ns",
+        "target",
+        "wanted",
+        "worker",
+    )
+
+    def __init__(
+        self,
+        client: Client,
+        worker: Worker,
+        place: Place,
+        method: bytes,
+        target: bytes,
+        head: RequestHead,
+        reply: Reply,
+    ) -> None:
         self.started_ns = monotonic_ns()
+        self.deadline_s = monotonic_s() + UPLOAD_IDLE_S
+        self._client = client
+        self.reply = reply
         self.worker = worker
         self.place = place
         self.method = method
         self.target = target
         self.head = head
         self.asked = Asked(head, place.endpoint, method, target.partition(b"?")[0], worker.capture)
+        self._body_pieces: list[bytes] = []
+        self._clear()
+
+    def _clear(self) -> None:
+        """Set what is known later; each class that builds on this one adds its own."""
         self.refusal: HeadgateError | None = None  # found in its head, for when its turn comes
         self.principal: KeyEntry | None = None  # None until its key was found good
         self.attempts: Attempts | None = None  # None until it is admitted

@@ -17,7 +17,7 @@ from headgate.snapshot import KeyEntry
 from headgate.wire.endpoints import place_of
 
 if TYPE_CHECKING:
-    from headgate.gateway.answering import Client
+    from headgate.gateway.incoming import Client
 
 _PATH = b"/v1/embeddings"
 _TIMEOUT_S = 30.0
@@ -122,6 +122,7 @@ async def embed(
         RequestHead(_headers(head, len(body))),
         Reply(client.transport, is_http_10=False, is_head_only=False, keep_alive=True),
     )
+    worker.watch(relay)
     relay.caller = caller
     relay.add_body(body)
     relay.has_body = True

@@ -232,6 +232,8 @@ def _read_prompt(asked: Asked, read: _Body, endpoint: str) -> None:
     if read.model is not None and read.model.startswith(PROMPT_MODEL):
         asked.calls_by_model = True
         asked.variables = bytes(read.variables)
+    if read.prompt is _NO_RAW:
+        return
     prompt = bytes(read.prompt)
     asked.prompt_given = prompt[:1] == b"{"
     if prompt[:1] == b"{" and (endpoint != "openai.responses" or _is_ours(prompt)):

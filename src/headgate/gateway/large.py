@@ -15,7 +15,7 @@ from headgate.gateway.limited import MODEL_SPELLINGS, OTHER_MODELS
 from headgate.wire.members import MemberScan
 
 if TYPE_CHECKING:
-    from headgate.gateway.answering import Client
+    from headgate.gateway.incoming import Client
     from headgate.gateway.upload import Uploader
     from headgate.gateway.upstream import UpstreamConnection
     from headgate.gateway.worker import Worker

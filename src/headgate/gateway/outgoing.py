@@ -67,9 +67,13 @@ def _head(
     plain_answer: bool,
     is_undone: bool = False,
 ) -> bytes:
+    head = relay.head
+    wanted = (handle, relay.method, relay.target, rest, length, plain_answer, is_undone)
+    if head.sent is not None and head.sent[0] == wanted:  # a recalled head is sent again as it was
+        return head.sent[1]
     query = relay.target.partition(b"?")
     target = b"".join((handle.origin.base_path, rest, *query[1:]))
-    return relay.head.build(
+    data = head.build(
         relay.method,
         target,
         handle.host,
@@ -80,6 +84,8 @@ def _head(
         plain_answer=plain_answer,
         is_undone=is_undone,
     )
+    head.sent = wanted, data
+    return data
 
 
 def _outgoing_of_large(relay: "Relay", body: "LargeBody", handle: UpstreamHandle, model: str | None) -> Outgoing:

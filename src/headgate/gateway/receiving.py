@@ -4,42 +4,29 @@ from typing import TYPE_CHECKING
 
 from headgate.core.errors import BodyTooLarge, HeadgateError
 from headgate.core.ids import monotonic_s
-from headgate.gateway.answering import Answering, Client
-from headgate.gateway.head import RequestHead
+from headgate.gateway.answering import Answering
+from headgate.gateway.incoming import UPLOAD_IDLE_S
 from headgate.gateway.intake import calls_stored_prompt, check_late_members
 from headgate.gateway.limited import check_one_model
-from headgate.gateway.reply import Reply
 from headgate.gateway.upload import LARGE_BYTES, Upload
-from headgate.gateway.worker import UpstreamHandle, Worker
-from headgate.wire.endpoints import Place
+from headgate.gateway.worker import UpstreamHandle
 from headgate.wire.objects import OBJECT_ENDPOINTS
 from headgate.wire.pieces import add_piece
 
 if TYPE_CHECKING:
     from headgate.gateway.large import LargeBody
 
-UPLOAD_IDLE_S = 30.0
-
 
 class Receiving(Answering):
     """A request whose body is on its way."""
 
-    def __init__(
-        self,
-        client: Client,
-        worker: Worker,
-        place: Place,
-        method: bytes,
-        target: bytes,
-        head: RequestHead,
-        reply: Reply,
-    ) -> None:
-        super().__init__(client, worker, place, method, target, head, reply)
-        self._body_pieces: list[bytes] = []
+    __slots__ = ("_phase", "handle", "upload")
+
+    def _clear(self) -> None:
+        super()._clear()
         self.upload: Upload | LargeBody | None = None  # the body, where it is never whole in memory
         self.handle: UpstreamHandle | None = None
         self._phase = "upload"
-        self.deadline_s = monotonic_s() + UPLOAD_IDLE_S
 
     def begin(self) -> None:
         """All is here that must be known, and it is its turn."""

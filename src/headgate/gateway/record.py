@@ -13,7 +13,6 @@ if TYPE_CHECKING:
 
 _logger = logging.getLogger("headgate.gateway")
 _MESSAGE_LIMIT = 2000
-_SECRET_LEAST = 8
 _REMOVED = b"[removed by headgate]"
 
 
@@ -103,7 +102,7 @@ def _bodies(relay: "Relay", final: FinalRecord, own_body: bytes) -> tuple[bytes,
             final.prompt_chars = relay.body_bytes
         return b"", b"", []
     limit = relay.worker.capture_bytes
-    callers = _secrets_of_caller(relay)
+    callers = relay.head.secrets
     # What is coded hides a secret from those who look for it here, not from those who read it in the log.
     is_undone = relay.raw is not None and any(secret in relay.body for secret in callers)
     request, cut = _request(relay, limit, is_undone=is_undone)
@@ -123,7 +122,7 @@ def _bodies(relay: "Relay", final: FinalRecord, own_body: bytes) -> tuple[bytes,
             request = request.replace(secret, _REMOVED)
         if secret in sent:
             sent = sent.replace(secret, _REMOVED)
-    for secret in (*callers, *_stored_secret(relay)):  # a stored one cannot be in what the caller sent
+    for secret in _secrets(relay):  # a stored one cannot be in what the caller sent
         if secret in joined:
             joined = joined.replace(secret, _REMOVED)
     return request, sent, [joined]
@@ -141,30 +140,22 @@ def _request(relay: "Relay", limit: int, *, is_undone: bool) -> tuple[bytes, str
     return body[:limit], copy.note("request")
 
 
-def _secrets_of_caller(relay: "Relay") -> list[bytes]:
-    """The credentials of this very request; they must not reach the disk."""
-    secrets = [value.removeprefix(b"Bearer ").removeprefix(b"bearer ") for _, value in relay.head.credentials()]
-    if (own := relay.head.own.get(b"key")) is not None:
-        secrets.append(own)
-    return [secret for secret in secrets if len(secret) >= _SECRET_LEAST]
-
-
-def _stored_secret(relay: "Relay") -> list[bytes]:
-    """The key that was sent upstream for it."""
-    stored = None if relay.handle is None else relay.handle.secret_bytes()
-    return [] if stored is None or len(stored) < _SECRET_LEAST else [stored]
+def _secrets(relay: "Relay") -> tuple[bytes, ...]:
+    """The credentials of this very request, and the key that was sent upstream for it; they must not reach the disk."""
+    callers = relay.head.secrets
+    return callers if relay.handle is None else callers + relay.handle.secrets
 
 
 def clean_text(relay: "Relay", text: str) -> str:
     """A message for the log, without the secrets of its request."""
     text = text[:_MESSAGE_LIMIT]
-    for secret in (*_secrets_of_caller(relay), *_stored_secret(relay)):
+    for secret in _secrets(relay):
         text = text.replace(secret.decode("latin-1"), _REMOVED.decode())
     return text
 
 
 def without_secrets(relay: "Relay", data: bytes) -> bytes:
     """``data`` of either side, for the log."""
-    for secret in (*_secrets_of_caller(relay), *_stored_secret(relay)):
+    for secret in _secrets(relay):
         data = data.replace(secret, _REMOVED)
     return data

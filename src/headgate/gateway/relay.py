@@ -16,19 +16,17 @@ from headgate.core.errors import (
 )
 from headgate.core.ids import monotonic_ns, monotonic_s
 from headgate.gateway import record
-from headgate.gateway.answering import Client
 from headgate.gateway.copies import Copy
-from headgate.gateway.head import RequestHead, ResponseHead
+from headgate.gateway.head import ResponseHead
+from headgate.gateway.incoming import UPLOAD_IDLE_S
 from headgate.gateway.models import answer_models
 from headgate.gateway.outgoing import Outgoing, outgoing_for
-from headgate.gateway.receiving import UPLOAD_IDLE_S, Receiving
-from headgate.gateway.reply import Reply
+from headgate.gateway.receiving import Receiving
 from headgate.gateway.route import check_path
 from headgate.gateway.tee import Tee
 from headgate.gateway.upstream import UpstreamConnection
-from headgate.gateway.worker import UpstreamHandle, Worker
+from headgate.gateway.worker import UpstreamHandle
 from headgate.spool.record import Outcome, StartRecord
-from headgate.wire.endpoints import Place
 from headgate.wire.sse import UsageEventFilter
 
 _logger = logging.getLogger("headgate.gateway")
@@ -43,17 +41,26 @@ class Relay(Receiving):
 
     _connection_kind: type[UpstreamConnection] = UpstreamConnection
 
-    def __init__(
-        self,
-        client: Client,
-        worker: Worker,
-        place: Place,
-        method: bytes,
-        target: bytes,
-        head: RequestHead,
-        reply: Reply,
-    ) -> None:
-        super().__init__(client, worker, place, method, target, head, reply)
+    __slots__ = (
+        "_connection",
+        "_filter",
+        "_held",
+        "_is_abandoned",
+        "_is_paused",
+        "_is_retry",
+        "_kept",
+        "_sent_at_ns",
+        "_task",
+        "has_moved",
+        "has_start",
+        "response_head",
+        "sent",
+        "tee",
+        "upstream_started_ns",
+    )
+
+    def _clear(self) -> None:
+        super()._clear()
         self._is_paused = False
         self._is_abandoned = False  # the client left, the upstream may finish
         self.sent: Outgoing | None = None
@@ -69,7 +76,6 @@ class Relay(Receiving):
         self._held: list[bytes] | None = None
         self._kept: bytes | None = None  # the end of a stream, until its record is on disk (durability group)
         self.has_moved = False
-        worker.watch(self)
 
     # The request is here.
 
@@ -241,7 +247,7 @@ class Relay(Receiving):
 
     def _open(self, connection: UpstreamConnection) -> None:
         assert self.handle is not None
-        head = self.response_head = ResponseHead(connection.headers)
+        head = self.response_head = connection.head
         self.tee = Tee(self.place.endpoint.name, head, Copy(self.worker.copies, self._copy_bytes))
         if self.sent is not None and self.sent.has_injected_usage and self.tee.is_sse:
             self._filter = UsageEventFilter()

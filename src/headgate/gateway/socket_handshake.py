@@ -3,7 +3,7 @@
 from urllib.parse import parse_qsl, quote, unquote_plus
 
 from headgate.core.errors import MalformedRequest
-from headgate.gateway.upstream import Headers
+from headgate.gateway.head import Headers
 from headgate.wire.endpoints import place_of
 
 _KEY_PROTOCOL = b"openai-insecure-api-key."

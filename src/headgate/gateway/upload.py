@@ -8,7 +8,7 @@ from headgate.gateway.ahead import Ahead
 from headgate.gateway.copies import Copies, Copy
 
 if TYPE_CHECKING:
-    from headgate.gateway.answering import Client
+    from headgate.gateway.incoming import Client
     from headgate.gateway.upstream import UpstreamConnection
 
 LEAST_BYTES = 64 << 10

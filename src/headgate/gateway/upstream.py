@@ -7,7 +7,6 @@ import asyncio
 import ssl
 from collections import deque
 from dataclasses import dataclass
-from itertools import chain
 from typing import TYPE_CHECKING, Protocol, cast
 from urllib.parse import urlsplit
 
@@ -15,13 +14,13 @@ import httptools
 
 from headgate.core.ids import monotonic_s
 from headgate.gateway.dial import DIRECT, Way, dial
+from headgate.gateway.head import Headers, ResponseHead
 from headgate.gateway.sockets import reset_on_close, unread
 
 if TYPE_CHECKING:
     from headgate.gateway.large import LargeBody
     from headgate.gateway.upload import Upload
 
-Headers = list[tuple[bytes, bytes]]
 IDLE_LIMIT = 512
 """Idle connections kept per origin."""
 IDLE_EXPIRY_S = 4.0
@@ -89,6 +88,7 @@ class UpstreamConnection(asyncio.Protocol):
         "_pool",
         "_told_head",
         "_was_paused",
+        "head",
         "headers",
         "idle_since_s",
         "is_framed",
@@ -121,6 +121,7 @@ class UpstreamConnection(asyncio.Protocol):
         self.sink = sink
         self._parser = httptools.HttpResponseParser(self)
         self.headers: Headers = []
+        self.head: ResponseHead  # of the answer, once that has begun
         self._pieces: list[bytes] = []
         self.status = 0
         self._bytes_seen = 0
@@ -259,6 +260,7 @@ class UpstreamConnection(asyncio.Protocol):
             return
         self._head_done = True
         self.keep_alive = self._parser.should_keep_alive()
+        self.head = ResponseHead(self.headers)
         self._check_head()
         if self.status in (204, 304):
             self.is_framed = True
@@ -267,17 +269,14 @@ class UpstreamConnection(asyncio.Protocol):
             self.keep_alive = False
 
     def _check_head(self) -> None:
-        headers = self.headers
-        names = [name.lower() for name, _ in headers]
-        size = sum(map(len, chain.from_iterable(headers)))
-        self.is_framed = b"content-length" in names
-        if b"transfer-encoding" in names:
-            self.is_framed = True
-            for name, (_, value) in zip(names, headers, strict=True):
-                if name == b"transfer-encoding" and value.strip().lower() != b"chunked":
-                    raise UnreadableAnswer(f"sent the transfer coding {value[:40]!r}")
-        if size > MAX_HEAD_BYTES:
-            raise UnreadableAnswer(f"sent a head of {size} bytes")
+        head = self.head
+        self.is_framed = head.is_framed
+        if head.transfer_coding not in (None, b"chunked"):
+            raise UnreadableAnswer(f"sent the transfer coding {head.transfer_coding[:40]!r}")
+        if self._bytes_seen > MAX_HEAD_BYTES:  # what was read tells most heads apart without adding up
+            size = sum(len(name) + len(value) for name, value in self.headers)
+            if size > MAX_HEAD_BYTES:
+                raise UnreadableAnswer(f"sent a head of {size} bytes")
         if self.status == 101:
             raise UnreadableAnswer("switched protocols unasked")
 

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 from headgate.core.errors import Forbidden, HeadgateError, MalformedRequest
 from headgate.core.ids import monotonic_ns, monotonic_s, now_us
 from headgate.gateway import record
-from headgate.gateway.answering import Client
 from headgate.gateway.auth import check_model, principal_of
 from headgate.gateway.copies import Copy
-from headgate.gateway.head import STATUS_LINES, RequestHead, ResponseHead
+from headgate.gateway.head import STATUS_LINES, Headers, RequestHead
+from headgate.gateway.incoming import Client
 from headgate.gateway.intake import describe
 from headgate.gateway.outgoing import Outgoing
 from headgate.gateway.relay import Relay
@@ -27,7 +27,7 @@ from headgate.gateway.socket_lines import Lines
 from headgate.gateway.sockets import half_close, peer_has_closed
 from headgate.gateway.tee import SocketTee
 from headgate.gateway.turns import Turns
-from headgate.gateway.upstream import Headers, UpstreamConnection
+from headgate.gateway.upstream import UpstreamConnection
 from headgate.gateway.worker import UpstreamHandle, Worker
 from headgate.spool.record import Outcome
 from headgate.wire.endpoints import Place
@@ -176,7 +176,7 @@ class SocketRelay(Relay):
         assert self.attempts is not None and self.handle is not None
         self.attempts.note(101, None)
         self.status = 101
-        head = self.response_head = ResponseHead(connection.headers)
+        head = self.response_head = connection.head
         self.tee = SocketTee("other", head, Copy(self.worker.copies, 0))
         self._open_readers(connection.headers)
         endpoint = _ENDPOINTS.get(self.place.rest)

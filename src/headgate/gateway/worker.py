@@ -12,6 +12,7 @@ from headgate.core.ids import monotonic_s, now_us
 from headgate.core.settings import Settings, Upstream, secret_of
 from headgate.gateway.copies import Copies
 from headgate.gateway.dial import DIRECT, Way, way_of
+from headgate.gateway.head import SECRET_LEAST_BYTES
 from headgate.gateway.held import Holding
 from headgate.gateway.memo import Memo
 from headgate.gateway.route import Plan, plan_for
@@ -65,7 +66,7 @@ class UpstreamHandle:
         self.name_line = f"x-headgate-upstream: {upstream.name}\r\n".encode()
         self.extra = tuple(f"{name}: {value}".encode() for name, value in upstream.headers.items())
         self.can_inject_usage = upstream.usage == "inject"
-        self._secret: str | None = None
+        self.secrets: tuple[bytes, ...] = ()  # what was sent of them, to be removed from what is logged
         self._credential: bytes | None = None
         self._has_read = False
 
@@ -78,9 +79,11 @@ class UpstreamHandle:
         if self.upstream.auth == "caller":
             return None
         if not self._has_read:
-            self._secret = secret_of(self.upstream)
-            if self._secret is not None:
-                value = self.upstream.auth_value(self._secret)
+            secret = secret_of(self.upstream)
+            if secret is not None:
+                stored = secret.encode("latin-1", "replace")
+                self.secrets = (stored,) if len(stored) >= SECRET_LEAST_BYTES else ()
+                value = self.upstream.auth_value(secret)
                 self._credential = f"{self.upstream.auth_header}: {value}".encode("latin-1")
             elif self.upstream.api_key_env or self.upstream.api_key_file:
                 raise ConfigurationError(
@@ -91,10 +94,6 @@ class UpstreamHandle:
                 )
             self._has_read = True
         return self._credential
-
-    def secret_bytes(self) -> bytes | None:
-        """The stored secret, to be removed from what is logged."""
-        return None if self._secret is None else self._secret.encode("latin-1", "replace")
 
 
 class Worker:

@@ -1,6 +1,5 @@
 """What reading an answer yields, and the parts that every fold shares."""
 
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 import msgspec
@@ -13,8 +12,7 @@ _MAX_MESSAGE_CHARS = 2000
 NOTHING = msgspec.Raw(b"null")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Folded:
+class Folded(msgspec.Struct, frozen=True, kw_only=True):
     """What an answer says about itself. None: it did not say."""
 
     model: str | None = None
