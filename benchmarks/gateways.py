@@ -64,8 +64,8 @@ base_url = "http://localhost:{mock}/v1"
 api_key_env = "BENCH_UPSTREAM_KEY"
 [[routes]]
 model = "gpt-*"
-targets = [{{upstream = "mock"}}, {{upstream = "spare"}}]
-fallback_on = ["connect", "timeout", 429, 500, 502, 503, 529]
+targets = [{targets}]
+fallback_on = [{fallback_on}]
 """
 
 
@@ -174,11 +174,13 @@ def _tensorzero_python(cache: Path) -> Path:
     return python
 
 
-def headgate(cache: Path, mock_port: int, *, capture: str, name: str) -> Gateway:
-    """Headgate with everything on, started by its own command line: relay on the measured core, the rest beside it."""
-    home = _emptied(cache / f"headgate-{capture}")
+def headgate(cache: Path, mock_port: int, *, capture: str, name: str, is_plain: bool = False) -> Gateway:
+    """Headgate, started by its own command line: relay on the measured core, the rest beside it. ``is_plain``: a key
+    without limits and a route without fallback.
+    """
+    home = _emptied(cache / f"headgate-{capture}{'-plain' if is_plain else ''}")
     config, data = home / "headgate.toml", home / "data"
-    config.write_text(headgate_config(mock_port, capture=capture))
+    config.write_text(headgate_config(mock_port, capture=capture, is_plain=is_plain))
     port = free_port()
     gateway = Gateway(name=name, port=port, home=data)
     command = [*_headgate_command(), "serve", "--port", str(port), "--home", str(data), "--config", str(config)]
@@ -191,14 +193,18 @@ def headgate(cache: Path, mock_port: int, *, capture: str, name: str) -> Gateway
         if "headgate.gateway.main" in command_line(pid):
             gateway.relay_pid = pid
             pin(pid, MEASURED_CORE)
-    key = headgate_cli(gateway, "key", "create", "--name", "bench", "--role", "app", "--models", "gpt-*").strip()
+    limits = [] if is_plain else ["--models", "gpt-*"]
+    key = headgate_cli(gateway, "key", "create", "--name", "bench", "--role", "app", *limits).strip()
     gateway.headers = (f"authorization: Bearer {key}",)
     return gateway
 
 
-def headgate_config(mock_port: int, *, capture: str) -> str:
+def headgate_config(mock_port: int, *, capture: str, is_plain: bool = False) -> str:
     """The configuration that is measured."""
-    return _HEADGATE.format(capture=capture, mock=mock_port)
+    names = ("mock",) if is_plain else ("mock", "spare")
+    targets = ", ".join(f'{{upstream = "{name}"}}' for name in names)
+    fallback_on = "" if is_plain else '"connect", "timeout", 429, 500, 502, 503, 529'
+    return _HEADGATE.format(capture=capture, mock=mock_port, targets=targets, fallback_on=fallback_on)
 
 
 def headgate_cli(gateway: Gateway, *arguments: str) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from rounds import Phase, Reading, Results, Spread, spread
+from rounds import Phase, Reading, Results, Spread, rate_of, spread
 
 Figure = Callable[[Reading], float]
 
@@ -27,11 +27,17 @@ class Names:
     tensorzero: str | None
     headgate: str
     unlogged: str
+    plain: str
+
+    @property
+    def ours(self) -> tuple[str, ...]:
+        """Headgate, as it is measured."""
+        return self.headgate, self.unlogged, self.plain
 
     @property
     def measured(self) -> list[str]:
         """Every gateway, in the order of the tables."""
-        return [name for name in (self.nginx, self.tensorzero, self.headgate, self.unlogged) if name is not None]
+        return [name for name in (self.nginx, self.tensorzero, *self.ours) if name is not None]
 
 
 class Report:
@@ -48,6 +54,7 @@ class Report:
         parts = [
             "\n".join(heading),
             self._cpu_table(),
+            self._rate_table(),
             self._speed_table(),
             self._tree_table(),
             self._footprint_table(),
@@ -92,6 +99,23 @@ class Report:
             f"of {self._results.rounds} rounds\n\n" + _table(columns, rows)
         )
 
+    def _rate_table(self) -> str:
+        columns = ["gateway"]
+        for phase in self._sizes:
+            per_s = f"{rate_of(phase.body_kb):.0f}/s"
+            columns += [f"CPU µs/request, {phase.body_kb} KB at {per_s}", "× nginx", "× TensorZero"]
+        rows = []
+        for name in self._names.measured:
+            row = [name]
+            for phase in self._sizes:
+                row += self._cpu_cells(name, self._phase(f"rate {phase.body_kb}"), Reading.per_request_us, 0)
+            rows.append(row)
+        return (
+            "**The same, with as many requests a second for each**: above, each is driven as fast as it goes, so the "
+            "fastest handle many requests at each wake-up and never have to wake driver or upstream\n\n"
+            + _table(columns, rows)
+        )
+
     def _cpu_cells(self, name: str, phase: Phase, figure: Figure, digits: int) -> list[str]:
         return [
             _cell(spread(self._values(name, phase.name, figure)), digits),
@@ -120,7 +144,7 @@ class Report:
     def _tree_table(self) -> str:
         columns = ["whole tree", *(f"CPU µs/request, {phase.body_kb} KB" for phase in self._sizes), "CPU µs/event"]
         rows = []
-        for name in (self._names.headgate, self._names.unlogged):
+        for name in self._names.ours:
             cells = [
                 _cell(spread(self._values(name, phase.name, Reading.tree_per_request_us)), 0) for phase in self._sizes
             ]
@@ -174,6 +198,13 @@ class Report:
         for phase in self._sizes:
             ratio = self._ratio(me, names.nginx, phase.name, Reading.per_request_us)
             rows.append(_goal(f"CPU/request to nginx, {phase.body_kb} KB", ratio, 8, 5))
+            at_rate = f"rate {phase.body_kb}"
+            ratio = self._ratio(me, names.nginx, at_rate, Reading.per_request_us)
+            rows.append(_goal(f"CPU/request to nginx, {phase.body_kb} KB, same rate", ratio, 5, None))
+            for step, words in ((phase.name, ""), (at_rate, ", same rate")):
+                ratio = self._ratio(names.plain, names.nginx, step, Reading.per_request_us)
+                what = f"CPU/request to nginx, {phase.body_kb} KB{words}, no feature in use"
+                rows.append(_goal(what, ratio, 4, None))
             ratio = self._ratio(me, names.tensorzero, phase.name, Reading.per_request_us)
             rows.append(_goal(f"CPU/request to TensorZero, {phase.body_kb} KB", ratio, 1, None))
             ratio = self._ratio(me, names.unlogged, phase.name, Reading.per_request_us)

@@ -93,11 +93,17 @@ class Results:
         return max(one.foreign for phase in counted for one in self.readings[name][phase])
 
 
+def rate_of(body_kb: int) -> float:
+    """Requests a second that every gateway is given alike."""
+    return min(1000.0, 40_000 / body_kb)
+
+
 def phases(sizes_kb: Sequence[int], *, is_quick: bool) -> list[Phase]:
     """The phases of one round."""
     seconds = 1.0 if is_quick else 2.0
     return [
         *(Phase(name=f"requests {kb}", body_kb=kb, seconds=seconds) for kb in sizes_kb),
+        *(Phase(name=f"rate {kb}", body_kb=kb, rate=rate_of(kb), seconds=1.5 * seconds) for kb in sizes_kb),
         Phase(name="events", is_stream=True, connections=64, gap_ms=GAP_MS, seconds=1.5 * seconds),
         Phase(name="latency", connections=16, rate=_LATENCY_RATE, seconds=1.5 * seconds),
         Phase(

@@ -27,6 +27,7 @@ _BEGIN, _END = "<!-- measured: begin -->", "<!-- measured: end -->"
 _QUIET_LOAD = 0.5
 _HEADGATE = "Headgate, everything on"
 _UNLOGGED = 'Headgate, bodies not logged (capture = "none")'
+_PLAIN = "Headgate, no feature in use"
 
 
 @dataclass(kw_only=True)
@@ -61,7 +62,7 @@ def _options() -> Options:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, help="how often to go round (default 5, with --quick 2)")
     parser.add_argument("--quick", action="store_true", help="shorter phases: to see that it works")
-    parser.add_argument("--body-kb", type=int, nargs="+", default=[1, 40], help="sizes of the request body")
+    parser.add_argument("--body-kb", type=int, nargs="+", default=[1, 40, 400], help="sizes of the request body")
     parser.add_argument("--tensorzero-python", type=Path, help="an interpreter that has tensorzero installed")
     parser.add_argument("--cache", type=Path, default=Path.home() / ".cache" / "headgate-bench")
     parser.add_argument("--write", action="store_true", help=f"record the tables in {_DOCUMENT.name}")
@@ -99,19 +100,22 @@ def _measure(options: Options, stack: ExitStack) -> tuple[str, bool]:
     tensorzero = started(lambda: gateways.tensorzero(cache, mock.port, options.tensorzero_python))
     full = started(lambda: gateways.headgate(cache, mock.port, capture="full", name=_HEADGATE))
     unlogged = started(lambda: gateways.headgate(cache, mock.port, capture="none", name=_UNLOGGED))
-    if full is None or unlogged is None:
+    plain = started(lambda: gateways.headgate(cache, mock.port, capture="none", name=_PLAIN, is_plain=True))
+    if full is None or unlogged is None or plain is None:
         raise SystemExit("Headgate did not start; what it said is above.")
-    present = [one for one in (direct, nginx, tensorzero, full, unlogged) if one is not None]
+    present = [one for one in (direct, nginx, tensorzero, full, unlogged, plain) if one is not None]
     steps = phases(options.sizes_kb, is_quick=options.is_quick)
-    control_s = {one.name: _control_cpu_s(one) for one in (full, unlogged)}
+    ours = (full, unlogged, plain)
+    control_s = {one.name: _control_cpu_s(one) for one in ours}
     results = Rounds(cache, mock, present, _say).run(options.rounds, steps, idle_s=2.0 if options.is_quick else 10.0)
-    stored = [_stored(one, control_s[one.name]) for one in (full, unlogged)]
+    stored = [_stored(one, control_s[one.name]) for one in ours]
     names = Names(
         direct=direct.name,
         nginx=None if nginx is None else nginx.name,
         tensorzero=None if tensorzero is None else tensorzero.name,
         headgate=full.name,
         unlogged=unlogged.name,
+        plain=plain.name,
     )
     text = Report(results, names, stored).markdown(_heading(options, mock, absent))
     is_sound = not any(results.errors(one.name) for one in present) and all(one.sent == one.rows for one in stored)
