@@ -16,6 +16,7 @@ from typing import Any
 import uvicorn
 
 from headgate.core.errors import HeadgateError
+from headgate.core.heap import keep_freed_memory
 from headgate.core.terminal import TerminalHandler
 from headgate.core.unhurried import Unhurried
 from headgate.gateway.app import create_app
@@ -124,6 +125,7 @@ def main(arguments: list[str]) -> int:
     )
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the supervisor decides
     _allow_many_files()
+    keep_freed_memory()
     if options.wait_fd is not None and not _may_begin(options.wait_fd):
         return 0
     try:

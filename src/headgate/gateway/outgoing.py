@@ -20,17 +20,13 @@ _ASK_FOR_USAGE = b'"stream_options":{"include_usage":true},'
 class Outgoing:
     """One request as an upstream gets it."""
 
-    __slots__ = ("_head", "body", "has_injected_usage", "is_changed")
+    __slots__ = ("body", "has_injected_usage", "head", "is_changed")
 
     def __init__(self, head: bytes, body: bytes, *, is_changed: bool, has_injected_usage: bool) -> None:
-        self._head = head
+        self.head = head
         self.body = body
         self.is_changed = is_changed  # the body differs from what the client sent
         self.has_injected_usage = has_injected_usage
-
-    def data(self) -> bytes:
-        """Head and body in one piece."""
-        return self._head + self.body
 
 
 def outgoing_for(relay: "Relay", handle: UpstreamHandle, model: str | None) -> Outgoing:

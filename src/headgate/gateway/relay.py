@@ -179,7 +179,7 @@ class Relay(Receiving):
         self._connection = connection
         self._await_answer()
         self._sent_at_ns = monotonic_ns()
-        connection.start(self, self.sent.data(), head_only=self.method == b"HEAD")
+        connection.start(self, self.sent.head, self.sent.body, head_only=self.method == b"HEAD")
         if self.upload is not None:
             if not self.has_body:
                 self._phase, self.deadline_s = "upload", monotonic_s() + UPLOAD_IDLE_S
