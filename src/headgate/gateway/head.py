@@ -2,6 +2,7 @@
 
 import http
 from collections.abc import Iterable
+from typing import Any
 
 Headers = list[tuple[bytes, bytes]]
 HOP_BY_HOP = frozenset(
@@ -47,6 +48,7 @@ class RequestHead:
         "noted",
         "own",
         "sent",
+        "told",
     )
 
     def __init__(self, headers: Headers) -> None:
@@ -56,6 +58,7 @@ class RequestHead:
         self.length_count = 0  # how many Content-Length fields there are
         self.key_digest: str | None = None  # of the Headgate key it carries, once that was asked for
         self.sent: tuple[object, bytes] | None = None  # what was last sent for it (`outgoing`), and to whom
+        self.told: dict[str, Any] | None = None  # what the log will say of it (`intake`)
         self._secrets: tuple[bytes, ...] | None = None
         self._credentials_at: list[int] = []
         self._accept_encodings_at: list[int] = []
@@ -120,7 +123,7 @@ class RequestHead:
         head._credentials_at, head._accept_encodings_at = self._credentials_at, self._accept_encodings_at
         head._length_at = self._length_at
         head._secrets = self._secrets
-        head.sent = None
+        head.sent, head.told = None, self.told
         return head
 
     def credentials(self) -> list[tuple[bytes, bytes]]:

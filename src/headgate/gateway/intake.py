@@ -85,21 +85,28 @@ class Asked:
         wanted = head.own_text(b"capture") if head.own else None
         if wanted is not None:  # a misspelt level is refused, and keeps nothing
             self.capture = min(capture, wanted if wanted in _CAPTURES else "none", key=_CAPTURES.index)
-        self.identity: dict[str, Any] = {
-            "request_id": self.request_id,
-            "started_at_us": started_at_us,
-            "sequence": 0,
-            "endpoint": endpoint.name,
-            "method": method.decode("latin-1"),
-            "path": path[:_TEXT_LIMIT].decode("latin-1"),
-        }
-        identity = self.identity
-        agent = head.noted.get(b"user-agent")
-        if agent is not None:
-            identity["client"] = agent[:_TEXT_LIMIT].decode("latin-1")
-        trace = head.noted.get(b"traceparent")
-        if trace is not None and _TRACEPARENT.match(trace):
-            identity["trace_id"] = trace[3:35].decode("latin-1")
+        if head.told is None:
+            head.told = _told(head, endpoint, method, path)
+        identity = self.identity = {**head.told}
+        identity["request_id"] = self.request_id
+        identity["started_at_us"] = started_at_us
+        identity["sequence"] = 0
+
+
+def _told(head: RequestHead, endpoint: Endpoint, method: bytes, path: bytes) -> dict[str, Any]:
+    """What the log says of every request with this head."""
+    told: dict[str, Any] = {
+        "endpoint": endpoint.name,
+        "method": method.decode("latin-1"),
+        "path": path[:_TEXT_LIMIT].decode("latin-1"),
+    }
+    agent = head.noted.get(b"user-agent")
+    if agent is not None:
+        told["client"] = agent[:_TEXT_LIMIT].decode("latin-1")
+    trace = head.noted.get(b"traceparent")
+    if trace is not None and _TRACEPARENT.match(trace):
+        told["trace_id"] = trace[3:35].decode("latin-1")
+    return told
 
 
 def read_body(asked: Asked, place: Place, body: bytes, content_type: str | None) -> None:

@@ -48,6 +48,8 @@ def clean(text: str, limit: int | None = None) -> str:
 
 def text_or_none(value: Any, limit: int = 300) -> str | None:
     """A short text field as it may be stored; None for anything but a non-empty text."""
+    if isinstance(value, str) and value.isascii() and 0 < len(value) <= limit and "\0" not in value:
+        return value
     return clean(value, limit) if isinstance(value, str) and value else None
 
 
