@@ -3,8 +3,10 @@
 import json
 import shutil
 import socket
+import ssl
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -13,7 +15,7 @@ from websockets.sync.client import connect
 
 from headgate.core.settings import Settings, Timeout, Upstream
 from support.authority import Authority
-from support.client import call, request_bytes
+from support.client import call, read_answer, request_bytes
 from support.server import RunningServer
 from support.settings import settings_for
 from support.sockets import TalkingUpstream
@@ -151,3 +153,45 @@ def test_a_websocket_goes_over_tls_and_its_close_comes_back(authority: Authority
         talking.close()
     assert "Hello" in said[-1]
     assert [final.outcome for final in worker.recorded(2)] == ["ok", "upstream_error"]
+
+
+class _Refusing:
+    """An upstream that answers a body's first bytes with 413 and closes, with most of the body unread."""
+
+    def __init__(self, tls: ssl.SSLContext | None) -> None:
+        self._tls = tls
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.base_url = f"http{'' if tls is None else 's'}://127.0.0.1:{self._listener.getsockname()[1]}/v1"
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self) -> None:
+        with suppress(OSError):
+            while True:
+                connection, _ = self._listener.accept()
+                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # closing drops what has not gone out
+                with connection if self._tls is None else self._tls.wrap_socket(connection, server_side=True) as link:
+                    while b"xxx" not in link.recv(16 << 10):
+                        pass
+                    link.sendall(b"HTTP/1.1 413 Too Large\r\ncontent-length: 9\r\n\r\ntoo large")
+
+    def close(self) -> None:
+        self._listener.close()
+
+
+@pytest.mark.parametrize("is_tls", [False, True], ids=["plain", "TLS"])
+def test_an_upstream_that_refuses_a_body_and_closes_at_once_is_heard(
+    is_tls: bool, authority: Authority, start_worker: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upstream = _Refusing(authority.server_context("IP:127.0.0.1") if is_tls else None)
+    monkeypatch.setenv("SSL_CERT_FILE", str(authority.certificate))
+    worker = start_worker(settings_to(upstream.base_url))
+    head = b"POST /v1/files HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: audio/wav\r\nContent-Length: %d\r\n\r\n"
+    heard = []
+    for _ in range(20):
+        with worker.connect() as client:
+            with suppress(OSError):
+                client.sendall(head % (8 << 20) + b"x" * (8 << 20))
+            got = read_answer(client)
+            heard.append((got.status, got.body))
+    upstream.close()
+    assert heard == [(413, b"too large")] * 20

@@ -107,8 +107,7 @@ class LargeBody:
         if self._connection is not None:
             self._connection.upload = None
         self._connection = connection
-        connection.upload = self
-        connection.is_sending = True
+        connection.begin_body(self)
         self._sent_at = self._next_edit = 0
         self._pump()
 

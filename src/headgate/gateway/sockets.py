@@ -3,8 +3,10 @@
 import asyncio
 import os
 import socket
+import ssl
 import struct
 from collections.abc import Iterator
+from contextlib import suppress
 
 _TCP_INFO = getattr(socket, "TCP_INFO", None)  # Linux has it
 _CLOSED_STATES = frozenset((7, 8, 9, 11))
@@ -26,16 +28,44 @@ def half_close(transport: asyncio.Transport) -> None:
         transport.write_eof()
 
 
-def unread(transport: asyncio.BaseTransport) -> Iterator[bytes]:
-    """What arrived on a connection that broke and was not read, piece by piece; nothing of one with TLS."""
+def second_hand(transport: asyncio.BaseTransport) -> socket.socket | None:
+    """The socket once more where TLS is spoken: asyncio closes its own before it tells that such a connection broke."""
     connection = transport.get_extra_info("socket")
-    if connection is None or transport.get_extra_info("sslcontext") is not None:
+    if connection is None or transport.get_extra_info("sslcontext") is None:
+        return None
+    with suppress(OSError):  # too many files: then what has not been read is lost
+        return socket.socket(fileno=os.dup(connection.fileno()))
+    return None
+
+
+def unread(transport: asyncio.BaseTransport, second: socket.socket | None) -> Iterator[bytes]:
+    """What arrived on a connection that broke and was not read, piece by piece; ``second``: its second hand, if any."""
+    if transport.get_extra_info("sslcontext") is not None:
+        if second is not None:
+            yield from _decrypted(transport, second)
         return
-    try:
-        while data := os.read(connection.fileno(), 1 << 16):
+    connection = transport.get_extra_info("socket")
+    if connection is not None:
+        yield from _pieces(connection.fileno())
+
+
+def _pieces(fd: int) -> Iterator[bytes]:
+    with suppress(OSError):  # no more of it
+        while data := os.read(fd, 1 << 16):
             yield data
-    except OSError:  # no more of it
+
+
+def _decrypted(transport: asyncio.BaseTransport, second: socket.socket) -> Iterator[bytes]:
+    # asyncio gives no way to what it had not decrypted; without this attribute it is lost, as it would be anyway.
+    incoming = getattr(getattr(transport, "_ssl_protocol", None), "_incoming", None)
+    session = transport.get_extra_info("ssl_object")
+    if incoming is None or session is None:
         return
+    for data in _pieces(second.fileno()):
+        incoming.write(data)
+        with suppress(ssl.SSLError):  # the rest of a record has not come
+            while plain := session.read(1 << 16):
+                yield plain
 
 
 def peer_has_closed(transport: asyncio.Transport) -> bool:

@@ -81,8 +81,7 @@ class Upload:
     def connect(self, connection: "UpstreamConnection") -> None:
         """The head has gone out on ``connection``; the body follows."""
         self._connection = connection
-        connection.upload = self
-        connection.is_sending = True
+        connection.begin_body(self)
         held, self._held = self._held, []
         for data in held:
             self._pass_on(data)

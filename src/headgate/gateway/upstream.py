@@ -4,6 +4,7 @@ Bytes go out as given and come back as they arrive. An answer goes to a *sink*; 
 """
 
 import asyncio
+import socket
 import ssl
 from collections import deque
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ import httptools
 from headgate.core.ids import monotonic_s
 from headgate.gateway.dial import DIRECT, Way, dial
 from headgate.gateway.head import Headers, ResponseHead
-from headgate.gateway.sockets import reset_on_close, unread
+from headgate.gateway.sockets import reset_on_close, second_hand, unread
 
 if TYPE_CHECKING:
     from headgate.gateway.large import LargeBody
@@ -88,6 +89,7 @@ class UpstreamConnection(asyncio.Protocol):
         "_parser",
         "_pieces",
         "_pool",
+        "_second",
         "_told_head",
         "_was_paused",
         "head",
@@ -111,6 +113,7 @@ class UpstreamConnection(asyncio.Protocol):
         self.idle_since_s = 0.0
         self.upload: Upload | LargeBody | None = None
         self.is_sending = False  # a body is still on its way: what is answered before its end cannot be the last word
+        self._second: socket.socket | None = None  # of a connection with TLS that carries a body
         self.is_write_paused = False
         self._was_paused = False
         self._bytes_seen = 0
@@ -135,6 +138,17 @@ class UpstreamConnection(asyncio.Protocol):
             self.transport.write(head)
             self.transport.write(body)
 
+    def begin_body(self, upload: "Upload | LargeBody") -> None:
+        """The head was sent; ``upload`` writes the body."""
+        self.upload = upload
+        self.is_sending = True
+        self._second = second_hand(self.transport)
+
+    def _drop_second(self) -> None:
+        if self._second is not None:
+            self._second.close()
+            self._second = None
+
     @property
     def has_answered(self) -> bool:
         """Whether any byte of an answer to the current request arrived."""
@@ -145,6 +159,7 @@ class UpstreamConnection(asyncio.Protocol):
         self.sink = None
         if self.is_sending:
             reset_on_close(self.transport)  # its end would wait behind what the upstream has not read
+        self._drop_second()
         self.transport.abort()
 
     def pause(self) -> None:
@@ -203,6 +218,7 @@ class UpstreamConnection(asyncio.Protocol):
         pieces, is_last = self._pieces, self._done
         if is_last:
             self.sink = None
+            self._drop_second()
             self._pool.take_back(self)
         self._pieces = []
         sink.upstream_data(self, pieces, is_last)
@@ -222,8 +238,9 @@ class UpstreamConnection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._pool.forget(self)
-        if exc is not None and self.sink is not None:
+        if self.sink is not None and (exc is not None or self._second is not None):
             self._read_the_rest()
+        self._drop_second()
         sink = self.sink
         if sink is None:
             return
@@ -240,7 +257,7 @@ class UpstreamConnection(asyncio.Protocol):
 
     def _read_the_rest(self) -> None:
         """What the upstream had answered before a write failed: one that refuses a body often closes at once."""
-        rest = unread(self.transport)
+        rest = unread(self.transport, self._second)
         while self.sink is not None and (data := next(rest, b"")):
             self.data_received(data)
 
