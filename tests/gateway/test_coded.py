@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import zlib
 
 import pytest
 import zstandard
@@ -27,6 +28,30 @@ def test_a_coded_request_keeps_no_secret_of_its_caller_in_the_log(
     (final,) = worker.recorded()
     kept = worker.bodies(final.request_id).request
     assert (kept, final.request_encoding) == (body.replace(secret.encode(), b"[removed by headgate]"), None)
+
+
+@pytest.mark.parametrize("cut", [None, 40], ids=["whole", "in two pieces"])
+def test_a_coded_answer_keeps_no_secret_in_the_log(
+    worker: WorkerProcess, upstream: ScriptedUpstream, cut: int | None
+) -> None:
+    secret = "sk-of-the-caller-0123456789"
+    said = {"error": {"message": f"Incorrect API key provided: {secret}", "code": "invalid_api_key"}}
+    body = json.dumps(said).encode()
+    packer = zlib.compressobj(wbits=31)
+    packed = packer.compress(body[:cut]) + packer.flush(zlib.Z_SYNC_FLUSH)
+    pieces = [packed, packer.compress(body[len(body) if cut is None else cut :]) + packer.flush()]
+    length = sum(map(len, pieces))
+    head = (
+        b"HTTP/1.1 401 Unauthorized\r\ncontent-type: application/json\r\ncontent-encoding: gzip\r\n"
+        b"content-length: %d\r\n\r\n" % length
+    )
+    upstream.script([head, *pieces])
+    got = call(worker.port, request_bytes(headers={"authorization": f"Bearer {secret}"}))
+    assert (got.status, got.body) == (401, b"".join(pieces))
+    (final,) = worker.recorded()
+    kept = worker.bodies(final.request_id).response
+    assert (kept, final.response_encoding) == (body.replace(secret.encode(), b"[removed by headgate]"), None)
+    assert final.response_bytes == length
 
 
 def test_a_body_in_chunks_of_two_bytes_takes_memory_by_its_bytes(

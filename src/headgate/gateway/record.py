@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING
 from headgate.core.ids import monotonic_ns
 from headgate.gateway.copies import Copy
 from headgate.spool.record import Capture, FinalRecord, Outcome
+from headgate.wire.decode import BodyDecoder
 from headgate.wire.objects import OBJECT_ENDPOINTS, is_id
 
 if TYPE_CHECKING:
     from headgate.gateway.relay import Relay
+    from headgate.gateway.tee import Tee
 
 _logger = logging.getLogger("headgate.gateway")
 _MESSAGE_LIMIT = 2000
@@ -115,8 +117,7 @@ def _bodies(relay: "Relay", final: FinalRecord, own_body: bytes) -> tuple[bytes,
     final.capture = capture
     final.request_content_type = relay.head.text(b"content-type")
     final.request_encoding = None if is_undone else relay.head.text(b"content-encoding")
-    response = [own_body] if own_body or relay.tee is None else relay.tee.copy.pieces
-    joined = response[0] if len(response) == 1 else b"".join(response)
+    joined = own_body if own_body or relay.tee is None else _answer(relay.tee, final, limit)
     for secret in callers:
         if secret in request:
             request = request.replace(secret, _REMOVED)
@@ -126,6 +127,20 @@ def _bodies(relay: "Relay", final: FinalRecord, own_body: bytes) -> tuple[bytes,
         if secret in joined:
             joined = joined.replace(secret, _REMOVED)
     return request, sent, [joined]
+
+
+def _answer(tee: "Tee", final: FinalRecord, limit: int) -> bytes:
+    """What is kept of an answer: as it came, or without its coding where that hides a secret."""
+    pieces = tee.copy.pieces
+    joined = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+    if not tee.has_secret:
+        return joined
+    plain = BodyDecoder(final.response_encoding).feed(joined)
+    final.response_encoding = None
+    if len(plain) > limit:
+        final.capture = "truncated"
+        final.fold_note = f"answer: {limit} of {len(plain)} decoded bytes kept"
+    return plain[:limit]
 
 
 def _request(relay: "Relay", limit: int, *, is_undone: bool) -> tuple[bytes, str | None]:

@@ -248,7 +248,8 @@ class Relay(Receiving):
     def _open(self, connection: UpstreamConnection) -> None:
         assert self.handle is not None
         head = self.response_head = connection.head
-        self.tee = Tee(self.place.endpoint.name, head, Copy(self.worker.copies, self._copy_bytes))
+        copy = Copy(self.worker.copies, self._copy_bytes)
+        self.tee = Tee(self.place.endpoint.name, head, copy, self.head.secrets + self.handle.secrets)
         if self.sent is not None and self.sent.has_injected_usage and self.tee.is_sse:
             self._filter = UsageEventFilter()
         own = (

@@ -19,7 +19,7 @@ _TAIL_BYTES = 20
 
 
 class Tee:
-    """Collects one answer. ``copy``: what is kept of its body.
+    """Collects one answer. ``copy``: what is kept of its body; ``secrets``: what is looked for in a coded one.
 
     Streams are folded some 16 KiB at a time, which costs a fraction of folding event by event; piece by piece only
     from the last words on, because the record must be written before the client can take the stream for ended.
@@ -34,13 +34,16 @@ class Tee:
         "_is_near_end",
         "_is_sse",
         "_last_words",
+        "_looked_at",
+        "_secrets",
         "_stream",
         "_tail",
         "copy",
         "first_byte_ns",
+        "has_secret",
     )
 
-    def __init__(self, endpoint: str, head: ResponseHead, copy: Copy) -> None:
+    def __init__(self, endpoint: str, head: ResponseHead, copy: Copy, secrets: tuple[bytes, ...] = ()) -> None:
         self._fold: Fold = fold_for(endpoint, head.media_type or "")
         self._stream = self._fold if isinstance(self._fold, StreamFold) else None
         self._is_sse = self._stream is not None
@@ -49,7 +52,9 @@ class Tee:
         self._is_near_end = self._stream is None or self._decoder is not None
         self._batch: list[bytes] = []
         self._batch_bytes = 0
-        self._tail = b""
+        self._tail = self._looked_at = b""
+        self._secrets = secrets
+        self.has_secret = False  # under its coding
         self._folded: Folded | None = None
         self.copy = copy
         self.first_byte_ns = 0
@@ -75,7 +80,10 @@ class Tee:
         if self._folded is not None:
             return False
         if self._is_near_end:
-            self._fold.feed(data if self._decoder is None else self._decoder.feed(data))
+            if self._decoder is not None:
+                data = self._decoder.feed(data)
+                self._look_for_secrets(data)
+            self._fold.feed(data)
             return self._stream is not None and self._stream.ended
         self._batch.append(data)
         self._batch_bytes += size
@@ -89,6 +97,14 @@ class Tee:
         if self._batch_bytes >= _BATCH_BYTES:
             self._flush()
         return False
+
+    def _look_for_secrets(self, plain: bytes) -> None:
+        looked_at = self._looked_at + plain
+        for secret in self._secrets:
+            if secret in looked_at:
+                self.has_secret = True
+        longest = max(map(len, self._secrets), default=1)
+        self._looked_at = looked_at[max(0, len(looked_at) - longest + 1) :]
 
     def _flush(self) -> None:
         batch, self._batch, self._batch_bytes = self._batch, [], 0
