@@ -1,0 +1,16 @@
+"""Modules that take a second to import, imported at their first use: each process collects all tests and runs some."""
+
+from importlib import import_module
+from typing import Any
+
+
+class Later:
+    """Stands for the module of that name. Where its types are needed, import it under TYPE_CHECKING besides."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):  # pytest asks everything in a file whether it is a fixture
+            raise AttributeError(name)
+        return getattr(import_module(self._name), name)
