@@ -16,6 +16,7 @@ from hypothesis import settings
 
 from support import leftovers
 from support.made_homes import forget_homes
+from support.spread import pytest_xdist_make_scheduler  # noqa: F401  # a hook, found by its name
 
 ROOT = Path(__file__).parents[1]
 

@@ -365,6 +365,7 @@ def call(client: openai.OpenAI, reference: str, question: str) -> Told:
     )
 
 
+@pytest.mark.slow
 def test_the_version_recorded_is_the_version_sent_while_the_alias_moves_every_50_ms(
     moving: RunningServer, echoing: ScriptedUpstream
 ) -> None:
