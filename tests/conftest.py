@@ -8,7 +8,7 @@ import subprocess
 import sys
 import sysconfig
 import venv
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -38,9 +38,15 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     leftovers.pytest_unconfigure(config)
 
 
-def pytest_collection_finish() -> None:
-    """What was imported stays: no collection looks at it again (statsmodels asks for one in each Holm correction)."""
-    gc.freeze()
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """What is imported and collected stays: no garbage collection looks at it while it grows, nor later."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -1,5 +1,7 @@
 """Modules that take a second to import, imported at their first use: each process collects all tests and runs some."""
 
+import gc
+import sys
 from importlib import import_module
 from typing import Any
 
@@ -13,4 +15,7 @@ class Later:
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):  # pytest asks everything in a file whether it is a fixture
             raise AttributeError(name)
-        return getattr(import_module(self._name), name)
+        if self._name not in sys.modules:
+            import_module(self._name)
+            gc.freeze()  # what was imported stays: statsmodels asks for a collection in each Holm correction
+        return getattr(sys.modules[self._name], name)
