@@ -6,8 +6,8 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 # The servers that tests start must not compile all of Headgate anew each time, so bytecode is kept whatever is set.
 PYTEST := env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest
-# Many tests wait for servers, so three at a time keep two cores busy; a file's tests stay in one process. Files go in their
-# order, as the long ones have few tests and would come last, alone.
+# Many tests wait for servers, so three at a time keep two cores busy; a file's tests stay in one process, and those of some
+# folders (tests/support/spread.py). Files go in their order, as the long ones have few tests and would come last, alone.
 JOBS   ?= 3
 SPREAD := -n $(JOBS) --dist loadfile --no-loadscope-reorder
 UV     := $(shell command -v uv 2>/dev/null)

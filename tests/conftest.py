@@ -8,7 +8,7 @@ import subprocess
 import sys
 import sysconfig
 import venv
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -16,6 +16,7 @@ from hypothesis import settings
 
 from support import leftovers
 from support.made_homes import forget_homes
+from support.spread import pytest_xdist_make_scheduler  # noqa: F401  # a hook, found by its name
 
 ROOT = Path(__file__).parents[1]
 
@@ -37,9 +38,15 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     leftovers.pytest_unconfigure(config)
 
 
-def pytest_collection_finish() -> None:
-    """What was imported stays: no collection looks at it again (statsmodels asks for one in each Holm correction)."""
-    gc.freeze()
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """What is imported and collected stays: no garbage collection looks at it while it grows, nor later."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -3,6 +3,7 @@ real processes.
 """
 
 import ast
+import gc
 import re
 import subprocess
 import sys
@@ -70,9 +71,21 @@ class Module:
     path: Path
     lines: tuple[str, ...]
     tree: ast.Module
+    nodes: tuple[ast.AST, ...]
 
     def __str__(self) -> str:
         return str(self.path.relative_to(SOURCE.parent))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def parsed() -> Iterator[None]:
+    """Reads the source, without a look for garbage among half a million nodes."""
+    gc.disable()
+    imports()
+    gc.enable()
+    yield
+    modules.cache_clear()
+    imports.cache_clear()
 
 
 @cache
@@ -83,7 +96,9 @@ def modules() -> dict[str, Module]:
         parts = path.relative_to(SOURCE).with_suffix("").parts
         name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
         text = path.read_text(encoding="utf-8")
-        found[name] = Module(name=name, path=path, lines=tuple(text.splitlines()), tree=ast.parse(text))
+        tree = ast.parse(text)
+        nodes = tuple(ast.walk(tree))
+        found[name] = Module(name=name, path=path, lines=tuple(text.splitlines()), tree=tree, nodes=nodes)
     return found
 
 
@@ -219,7 +234,7 @@ def _reads_outside(banned: set[str], home: str) -> list[str]:
         if module.name == home:
             continue
         known = _bound_names(module)
-        for node in ast.walk(module.tree):
+        for node in module.nodes:
             if not isinstance(node, ast.Attribute | ast.Name):
                 continue
             dotted = _dotted(node)
@@ -235,7 +250,7 @@ def _reads_outside(banned: set[str], home: str) -> list[str]:
 def _bound_names(module: Module) -> dict[str, str]:
     """Local name to the full name it was imported as."""
     bound: dict[str, str] = {}
-    for node in ast.walk(module.tree):
+    for node in module.nodes:
         if isinstance(node, ast.Import):
             bound.update((alias.asname, alias.name) for alias in node.names if alias.asname)
         elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
@@ -292,7 +307,7 @@ def test_a_function_fits_in_60_lines() -> None:
     too_long = [
         f"{module}:{node.lineno}: {node.name} has {length} lines"
         for module in modules().values()
-        for node in ast.walk(module.tree)
+        for node in module.nodes
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
         and (length := (node.end_lineno or node.lineno) - node.lineno + 1) > MAX_FUNCTION_LINES
     ]
@@ -312,7 +327,7 @@ def test_there_are_no_global_statements() -> None:
     found = [
         f"{module}:{node.lineno}"
         for module in modules().values()
-        for node in ast.walk(module.tree)
+        for node in module.nodes
         if isinstance(node, ast.Global)
     ]
     assert not found, "\n".join(found)
@@ -321,7 +336,7 @@ def test_there_are_no_global_statements() -> None:
 def test_a_broad_except_stands_at_a_named_border() -> None:
     wrong = []
     for module in modules().values():
-        for node in ast.walk(module.tree):
+        for node in module.nodes:
             if not isinstance(node, ast.ExceptHandler) or not _is_broad(node) or isinstance(node.body[-1], ast.Raise):
                 continue  # what cleans up and raises again hides nothing
             lines = "\n".join(module.lines[node.lineno - 1 : node.body[0].lineno])

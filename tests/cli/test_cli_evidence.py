@@ -1,7 +1,6 @@
 """Datasets, reports, comparisons, approvals and scores by command, against one control application over loopback."""
 
 import json
-import os
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -136,15 +135,14 @@ def test_a_report_is_opened_in_the_browser_that_there_is(
     monkeypatch.setenv("PATH", str(tmp_path / "empty"))
     code, _, notes = say("eval", "report", house.first, "--open")
     assert code == 0 and "No browser could be started" in notes
-    fifo = tmp_path / "opened"
-    os.mkfifo(fifo)
+    opened = tmp_path / "opened"
     browser = tmp_path / "bin/xdg-open"
     browser.parent.mkdir()
-    browser.write_text(f'#!/bin/sh\necho "$1" > "{fifo}"\n')
+    browser.write_text(f'#!/bin/sh\necho "$1" > "{opened}"\n')
     browser.chmod(0o700)
     monkeypatch.setenv("PATH", str(browser.parent))
     assert say("eval", "report", house.first, "--open", "-o", "mine.html")[0] == 0
-    assert fifo.read_text() == "mine.html\n"
+    assert opened.read_text() == "mine.html\n"
     assert "greet@1" in Path("mine.html").read_text()
 
 

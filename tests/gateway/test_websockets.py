@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from openai import AsyncOpenAI, OpenAI
 from websockets.exceptions import ConnectionClosed, ConnectionClosedError, InvalidStatus
 from websockets.frames import Frame, Opcode
 from websockets.sync.client import ClientConnection, connect
@@ -20,6 +19,7 @@ from websockets.sync.connection import Connection
 
 from headgate.core.settings import Timeout
 from support.client import read_answer
+from support.later import Later
 from support.memory import Growth
 from support.sockets import (
     SECRET,
@@ -36,6 +36,7 @@ from support.sockets import (
 from support.upstream import ScriptedUpstream, answer
 from support.worker import WorkerProcess
 
+openai = Later("openai")
 CREATE = {"type": "response.create", "model": "gpt-x", "input": "hi"}
 WAIT = {**CREATE, "input": "wait"}
 
@@ -90,7 +91,9 @@ def id_of(connection: Connection) -> str:
 def test_the_openai_client_holds_a_realtime_session_and_each_response_has_its_usage(
     worker: WorkerProcess, talking: TalkingUpstream
 ) -> None:
-    client = OpenAI(base_url=f"{worker.url}/v1", api_key="unused", default_headers={"x-headgate-session": "call-1"})
+    client = openai.OpenAI(
+        base_url=f"{worker.url}/v1", api_key="unused", default_headers={"x-headgate-session": "call-1"}
+    )
     with client.realtime.connect(model="gpt-realtime", extra_headers={"OpenAI-Beta": "realtime=v1"}) as connection:
         assert connection.recv().type == "session.created"
         connection.session.update(session={"type": "realtime", "instructions": "Be brief."})
@@ -132,7 +135,7 @@ def test_the_async_openai_client_has_responses_of_two_models_and_each_is_a_row(
     worker: WorkerProcess, talking: TalkingUpstream
 ) -> None:
     async def talk() -> None:
-        client = AsyncOpenAI(base_url=f"{worker.url}/v1", api_key="unused")
+        client = openai.AsyncOpenAI(base_url=f"{worker.url}/v1", api_key="unused")
         async with client.responses.connect(extra_headers={"x-headgate-session": "two"}) as connection:
             for model in ("gpt-a", "gpt-b"):
                 await connection.response.create(model=model, input="hi")

@@ -5,12 +5,13 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from openai import AsyncOpenAI, OpenAI
 
 from support.aimock import PACKAGE, Aimock
 from support.environments import node_with
+from support.later import Later
 from support.server import RunningServer, eventually
 
+openai = Later("openai")
 pytestmark = pytest.mark.slow
 NewServer = Callable[..., RunningServer]
 CONFIG = """
@@ -52,7 +53,7 @@ def rows(server: RunningServer, session: str, count: int) -> list[dict[str, Any]
     return sorted(found, key=lambda row: str(row["request_id"]))
 
 
-async def hear(client: AsyncOpenAI, session: str) -> str:
+async def hear(client: Any, session: str) -> str:
     """What a realtime session answers."""
     heard = ""
     headers = {"x-headgate-session": session}
@@ -70,7 +71,7 @@ async def hear(client: AsyncOpenAI, session: str) -> str:
     return heard
 
 
-def read(client: OpenAI, session: str) -> list[str]:
+def read(client: Any, session: str) -> list[str]:
     """What two responses over one connection say."""
     found = []
     with client.responses.connect(extra_headers={"x-headgate-session": session}) as connection:
@@ -93,8 +94,8 @@ def test_realtime_and_responses_over_websocket_are_the_same_through_headgate_and
     server = new_server(CONFIG.format(base_url=aimock.base_url)).start()
     through = f"http://127.0.0.1:{server.port}/v1"
     for base_url in (aimock.base_url, through):
-        assert asyncio.run(hear(AsyncOpenAI(base_url=base_url, api_key="unused"), "voice")) == SAID
-        assert read(OpenAI(base_url=base_url, api_key="unused"), "text") == [SAID, SAID]
+        assert asyncio.run(hear(openai.AsyncOpenAI(base_url=base_url, api_key="unused"), "voice")) == SAID
+        assert read(openai.OpenAI(base_url=base_url, api_key="unused"), "text") == [SAID, SAID]
 
     whole, response = rows(server, "voice", 2)
     assert (whole["endpoint"], whole["status"], whole["outcome"], whole["cost_usd"]) == ("other", 101, "ok", None)

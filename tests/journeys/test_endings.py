@@ -8,16 +8,17 @@ from collections.abc import Callable
 import pytest
 
 from support.client import call, read_answer, request_bytes
+from support.commands import run_cli
 from support.judge import assert_nothing_is_lost
 from support.load import CountingUpstream, Load
-from support.server import RunningServer, eventually, is_running, run_cli
+from support.server import RunningServer, eventually, is_running
 from support.upstream import ScriptedUpstream
 
 NewServer = Callable[..., RunningServer]
 SLOW_CALL = b'{"model":"m","messages":[{"role":"user","content":"slow"}]}'
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
 def test_a_signal_under_load_loses_no_call_that_was_begun(
     new_server: NewServer, counting_upstream: CountingUpstream, number: signal.Signals
 ) -> None:

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from support.server import RunningServer, clean_environment, eventually, headgate_command, run_cli
+from support.commands import run_cli
+from support.server import RunningServer, clean_environment, eventually, headgate_command
 from support.upstream import Script, ScriptedUpstream, Seen, answer
 
 CASES = 40

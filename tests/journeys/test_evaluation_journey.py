@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from support.server import DemoUpstream, RunningServer, run_cli
+from support.commands import run_cli
+from support.server import DemoUpstream, RunningServer
 
 TOPICS = 60
 OWN_POLICY = """schema: headgate/gate@1

@@ -12,8 +12,9 @@ import pytest
 
 from headgate.snapshot import snapshot_path
 from support.client import Got, call, request_bytes
+from support.commands import run_cli
 from support.load import CountingUpstream
-from support.server import RunningServer, eventually, run_cli
+from support.server import RunningServer, eventually
 
 NewServer = Callable[..., RunningServer]
 ADMIN = "hg_" + "Adm1n-0123456789-abcdefghijklmnopqrstuvwxyz"

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from support.client import Got, call, request_bytes
-from support.server import RunningServer, eventually, run_cli
+from support.commands import run_cli
+from support.server import RunningServer, eventually
 
 PROMPT = """\
 name: ask

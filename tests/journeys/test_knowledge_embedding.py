@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from support.server import RunningServer, run_cli
+from support.commands import run_cli
+from support.server import RunningServer
 from support.upstream import Script, ScriptedUpstream, Seen, answer
 
 CHUNKS = 150

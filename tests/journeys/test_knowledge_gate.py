@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from support.client import Got, call, request_bytes
-from support.server import DemoUpstream, RunningServer, run_cli
+from support.commands import run_cli
+from support.server import DemoUpstream, RunningServer
 
 TOPICS = 24
 PAGES = 4

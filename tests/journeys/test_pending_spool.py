@@ -10,8 +10,9 @@ from headgate.core.ids import now_us, uuid7
 from headgate.spool.record import Attempt, FinalRecord
 from headgate.spool.writer import SpoolWriter
 from support.client import call, request_bytes
+from support.commands import run_cli
 from support.load import CountingUpstream
-from support.server import RunningServer, run_cli
+from support.server import RunningServer
 
 _BODY_BYTES = 32_000
 _PATIENCE_S = 300
@@ -82,6 +83,6 @@ def test_a_gigabyte_in_the_spool_holds_up_neither_the_start_nor_calls(
         f"{answered_s * 1000:.0f} ms; {count:,} calls stored after {time.monotonic() - began_s:.0f} s"
     )
     assert ready_s <= 2 * empty_s + 2  # the promise is 2 s on an idle machine; what it costs is the difference
-    proof = run_cli("verify", "--home", str(server.home), cwd=server.directory, timeout_s=300)
+    proof = run_cli("verify", "--home", str(server.home), cwd=server.directory)
     assert proof.returncode == 0, proof.stdout + proof.stderr
     assert server.stop() == 0

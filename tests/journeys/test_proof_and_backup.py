@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
+from support.commands import run_cli
 from support.load import CountingUpstream, Load
-from support.server import RunningServer, eventually, run_cli
+from support.server import RunningServer, eventually
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 
 from headgate.prompts import yaml_text
-from support.server import DemoUpstream, RunningServer, clean_environment, run_cli
+from support.commands import run_cli
+from support.server import DemoUpstream, RunningServer, clean_environment
 
 ROOT = Path(__file__).parents[2]
 ACTION = ROOT / ".github/actions/gate"

@@ -3,7 +3,8 @@
 import json
 from collections.abc import Callable
 
-from support.server import RunningServer, run_cli
+from support.commands import run_cli
+from support.server import RunningServer
 
 
 def test_the_sample_suite_runs_in_the_demo_and_a_new_version_reaches_production(

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from support.client import call, request_bytes
+from support.commands import run_cli
 from support.load import CountingUpstream
-from support.server import Lines, RunningServer, clean_environment, eventually, headgate_command, run_cli
+from support.server import Lines, RunningServer, clean_environment, eventually, headgate_command
 
 NewServer = Callable[..., RunningServer]
 

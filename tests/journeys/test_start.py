@@ -11,6 +11,7 @@ import pytest
 from support.server import RunningServer, eventually, free_port, is_running
 
 NewServer = Callable[..., RunningServer]
+PLAIN = '[upstreams.main]\nkind = "openai"\nbase_url = "http://127.0.0.1:9/v1"\n'  # starts quicker than the demo
 
 
 def refused(server: RunningServer, *, code: int = 2) -> str:
@@ -23,9 +24,9 @@ def refused(server: RunningServer, *, code: int = 2) -> str:
 
 
 def test_a_second_server_on_the_same_home_is_refused_naming_the_first(new_server: NewServer) -> None:
-    first = new_server(arguments=["--demo"]).start()
+    first = new_server(PLAIN).start()
     assert first.process is not None
-    second = new_server(arguments=["--demo"], home=first.home)
+    second = new_server(PLAIN, home=first.home)
     assert refused(second) == (
         f"The data directory {first.home} is in use by PID {first.process.pid} at {first.url}. "
         "Stop that server, or give this one another home: --home DIR."
@@ -109,7 +110,7 @@ def test_a_weak_admin_key_is_refused(new_server: NewServer) -> None:
 
 
 def test_a_worker_that_cannot_start_stops_the_whole_with_its_reason(new_server: NewServer) -> None:
-    server = new_server(arguments=["--demo"])
+    server = new_server(PLAIN)
     (server.home / "run").mkdir(parents=True)
     server.home.chmod(0o700)
     (server.home / "run" / "worker-0.counters").mkdir()
@@ -122,7 +123,7 @@ def test_a_worker_that_cannot_start_stops_the_whole_with_its_reason(new_server: 
 
 
 def test_a_log_that_cannot_be_read_stops_the_whole_with_its_reason(new_server: NewServer) -> None:
-    server = new_server(arguments=["--demo"])
+    server = new_server(PLAIN)
     server.home.mkdir(mode=0o700)
     (server.home / "requests.duckdb").write_bytes(b"this is no database" * 1000)
     said = refused(server)
@@ -134,8 +135,8 @@ def test_a_start_after_a_refusal_works(new_server: NewServer, tmp_path: Path) ->
     home = tmp_path / "mended"
     home.mkdir()
     home.chmod(0o755)
-    refused(new_server(arguments=["--demo"], home=home))
+    refused(new_server(PLAIN, home=home))
     home.chmod(0o700)
-    server = new_server(arguments=["--demo"], home=home, port=free_port()).start()
+    server = new_server(PLAIN, home=home, port=free_port()).start()
     ready = {"status": "ready", "store": "ok", "spool": "writable"}  # workers serve before the store is there
     eventually(lambda: server.ask("/readyz") == (200, ready), within_s=30, what="the store is there")

@@ -2,6 +2,7 @@
 
 import json
 import struct
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -89,28 +90,32 @@ def test_a_json_length_beyond_the_body_is_refused(server: RunningServer) -> None
     assert (status, "99" in json.loads(raw)["error"]) == (400, True)
 
 
-FRAME: dict[str, list[Any]] = {"columns": list(breast_cancer().features), "data": [ROW]}
-BAD_SCORING: dict[str, tuple[object, str]] = {
-    "nothing": ({}, "none of dataframe_split"),
-    "two forms": ({"instances": [ROW], "inputs": [ROW]}, "instances and inputs"),
+Frame = dict[str, list[Any]]
+BAD_SCORING: dict[str, tuple[Callable[[Frame], object], str]] = {
+    "nothing": (lambda frame: {}, "none of dataframe_split"),
+    "two forms": (lambda frame: {"instances": [ROW], "inputs": [ROW]}, "instances and inputs"),
     "column lacking": (
-        {"dataframe_split": {"columns": FRAME["columns"][1:], "data": [ROW[1:]]}},
+        lambda frame: {"dataframe_split": {"columns": frame["columns"][1:], "data": [ROW[1:]]}},
         "missing: mean radius",
     ),
-    "column unknown": ({"dataframe_split": {"columns": [*FRAME["columns"], "z"], "data": [[*ROW, 1]]}}, "unknown: z"),
-    "short row": ({"dataframe_split": {**FRAME, "data": [ROW[1:]]}}, "row 0 has 29 values"),
-    "text": ({"dataframe_split": {**FRAME, "data": [["a", *ROW[1:]]]}}, "'a' does not fit"),
-    "no records": ({"dataframe_records": []}, "empty"),
-    "uneven records": ({"dataframe_records": [{"a": 1}, {"b": 1}]}, "other columns"),
-    "instances of another width": ({"instances": [ROW[1:]]}, f"[1, 29]. Expected: {EXPECTED}"),
-    "instances that are none": ({"instances": {"a": 1}}, "no list"),
-    "inputs of another name": ({"inputs": {"Y": [ROW]}}, "missing or unknown"),
+    "column unknown": (
+        lambda frame: {"dataframe_split": {"columns": [*frame["columns"], "z"], "data": [[*ROW, 1]]}},
+        "unknown: z",
+    ),
+    "short row": (lambda frame: {"dataframe_split": {**frame, "data": [ROW[1:]]}}, "row 0 has 29 values"),
+    "text": (lambda frame: {"dataframe_split": {**frame, "data": [["a", *ROW[1:]]]}}, "'a' does not fit"),
+    "no records": (lambda frame: {"dataframe_records": []}, "empty"),
+    "uneven records": (lambda frame: {"dataframe_records": [{"a": 1}, {"b": 1}]}, "other columns"),
+    "instances of another width": (lambda frame: {"instances": [ROW[1:]]}, f"[1, 29]. Expected: {EXPECTED}"),
+    "instances that are none": (lambda frame: {"instances": {"a": 1}}, "no list"),
+    "inputs of another name": (lambda frame: {"inputs": {"Y": [ROW]}}, "missing or unknown"),
 }
 
 
 @pytest.mark.parametrize("name", BAD_SCORING)
 def test_a_scoring_call_that_does_not_fit_says_what_was_expected(server: RunningServer, name: str) -> None:
-    body, words = BAD_SCORING[name]
+    make, words = BAD_SCORING[name]
+    body = make({"columns": list(breast_cancer().features), "data": [ROW]})
     status, _, raw = server.post("/models/tumour/invocations", json.dumps(body).encode())
     assert status == 400, raw
     assert words in json.loads(raw)["error"]

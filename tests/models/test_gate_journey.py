@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 import headgate
+from support.commands import run_cli
 from support.models import TrainedModel, breast_cancer, infer_body, labelled, worse
-from support.server import RunningServer, run_cli
+from support.server import RunningServer
 
 
 class Team:

@@ -9,7 +9,6 @@ import pytest
 from support.models import breast_cancer
 from support.server import RunningServer
 
-ROWS = breast_cancer().rows[:4]
 Body = tuple[bytes, str]
 
 
@@ -39,10 +38,11 @@ FORMS: dict[str, Callable[[list[str], list[list[float]]], Body]] = {
 
 @pytest.mark.parametrize("form", FORMS)
 def test_every_form_is_answered_as_onnxruntime_does(server: RunningServer, form: str) -> None:
-    body, kind = FORMS[form](list(breast_cancer().features), [[float(value) for value in row] for row in ROWS])
+    rows = breast_cancer().rows[:4]
+    body, kind = FORMS[form](list(breast_cancer().features), [[float(value) for value in row] for row in rows])
     status, headers, answer = server.post("/models/tumour/invocations", body, content_type=kind)
     assert status == 200, answer
-    assert json.loads(answer) == {"predictions": breast_cancer().local(ROWS)[0].tolist()}
+    assert json.loads(answer) == {"predictions": breast_cancer().local(rows)[0].tolist()}
     assert headers["x-headgate-model"] == "tumour@1"
 
 

@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headgate.control.model_scores import auc_parts, label_of, number_of
+from support.commands import run_cli
 from support.models import breast_cancer, diabetes, labelled, register
-from support.server import RunningServer, run_cli
+from support.server import RunningServer
 
 
 def pushed(server: RunningServer, name: str, rows_jsonl: str) -> str:

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 import headgate
+from support.commands import run_cli
 from support.models import breast_cancer, infer_body
-from support.server import RunningServer, eventually, run_cli
+from support.server import RunningServer, eventually
 
 CONFIG = """
 [upstreams.main]

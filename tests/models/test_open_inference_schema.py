@@ -49,6 +49,7 @@ def found_by_schemathesis(server: RunningServer, folder: Path, *, seed: int, exa
     return done.stdout
 
 
+@pytest.mark.slow
 def test_nothing_is_found(server: RunningServer, tmp_path: Path) -> None:
     assert "6 selected" in found_by_schemathesis(server, tmp_path, seed=1, examples=20)
     assert server.post("/v2/models/tumour/infer", b"{}")[0] == 400

@@ -5,11 +5,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-import tritonclient.http as triton
-from tritonclient.utils import InferenceServerException
 
+from support.later import Later
 from support.models import breast_cancer
 from support.server import RunningServer
+
+triton = Later("tritonclient.http")
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +63,7 @@ def test_health_metadata_and_index_are_what_it_expects(client: Any) -> None:
 
 
 def test_its_errors_carry_our_words(client: Any) -> None:
-    with pytest.raises(InferenceServerException, match=r'There is no model "tumor". Nearest: tumour'):
+    with pytest.raises(triton.InferenceServerException, match=r'There is no model "tumor". Nearest: tumour'):
         client.infer("tumor", asked(breast_cancer().rows[:1], binary=True))
-    with pytest.raises(InferenceServerException, match=r"shape \[1, 29\]. Expected: X FP32 \[-1, 30\]"):
+    with pytest.raises(triton.InferenceServerException, match=r"shape \[1, 29\]. Expected: X FP32 \[-1, 30\]"):
         client.infer("tumour", asked(np.ascontiguousarray(breast_cancer().rows[:1, :29]), binary=True))

@@ -1,13 +1,21 @@
 """The demo upstream read by the real anthropic client, with its strict validation of every answer."""
 
+from __future__ import annotations
+
 import asyncio
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import anthropic
 import httpx2
 import pydantic
 import pytest
+
+from support.later import Later
+
+if TYPE_CHECKING:
+    import anthropic
+else:
+    anthropic = Later("anthropic")
 
 NOTES = "<context>\n[r-1] Goods can be returned within 30 days.\n[s-1] Express shipping costs $12.\n</context>"
 WEATHER: Any = {

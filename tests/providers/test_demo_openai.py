@@ -1,17 +1,25 @@
 """The demo upstream read by the real openai client, with its strict validation of every answer."""
 
+from __future__ import annotations
+
 import asyncio
 import base64
 import json
 import struct
 import zlib
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx2
-import openai
 import pydantic
 import pytest
+
+from support.later import Later
+
+if TYPE_CHECKING:
+    import openai
+else:
+    openai = Later("openai")
 
 NOTES = "Answer from these notes:\n[r-1] Goods can be returned within 30 days.\n[s-1] Express shipping costs $12."
 WEATHER: Any = {
@@ -34,7 +42,7 @@ class Invoice(pydantic.BaseModel):
     lines: list[str] = pydantic.Field(min_length=2)
     total: float = pydantic.Field(gt=0, le=10)
     paid: bool
-    parent: "Invoice | None" = None
+    parent: Invoice | None = None
 
 
 @pytest.fixture

@@ -1,18 +1,27 @@
 """Servers that nobody here wrote, each in an environment of its own, before one Headgate; the SDKs reach both."""
 
+from __future__ import annotations
+
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import anthropic
-import openai
 import pytest
 
 from support.aimock import PACKAGE
 from support.both import Both, UpstreamProcess
 from support.calls import Calls
 from support.environments import node_with, python_with
+from support.later import Later
 from support.server import RunningServer
+
+if TYPE_CHECKING:
+    import anthropic
+    import openai
+else:
+    anthropic = Later("anthropic")
+    openai = Later("openai")
 
 DATA = Path(__file__).parent / "data"
 CONFIG = """

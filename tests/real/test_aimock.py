@@ -1,15 +1,23 @@
 """aimock behind Headgate: both SDKs see what they see without, of every endpoint and fault, and the log is right."""
 
+from __future__ import annotations
+
 import json
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import anthropic
-import openai
 import pytest
 
 from support.both import Both, UpstreamProcess, ask
+from support.later import Later
 from support.server import RunningServer
+
+if TYPE_CHECKING:
+    import anthropic
+    import openai
+else:
+    anthropic = Later("anthropic")
+    openai = Later("openai")
 
 pytestmark = pytest.mark.slow
 GREETING = "Grüße aus 東京 👩‍👩‍👧, thought through."

@@ -1,14 +1,21 @@
 """`transformers serve` behind Headgate: every habit of its own reaches the client, and the log reads it right."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import openai
 import pytest
 
 from support.both import Both, UpstreamProcess, ask
+from support.later import Later
 from support.server import RunningServer
+
+if TYPE_CHECKING:
+    import openai
+else:
+    openai = Later("openai")
 
 pytestmark = pytest.mark.slow
 MESSAGES: list[Any] = [{"role": "user", "content": "The quick brown fox"}]

@@ -1,13 +1,22 @@
 """The real SDKs on a whole server, in front of the demo provider; every call is then looked up in the log."""
 
-from collections.abc import Iterator
+from __future__ import annotations
 
-import anthropic
-import openai
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
 import pytest
 
 from support.calls import Calls
+from support.later import Later
 from support.server import DemoUpstream, RunningServer, free_port
+
+if TYPE_CHECKING:
+    import anthropic
+    import openai
+else:
+    anthropic = Later("anthropic")
+    openai = Later("openai")
 
 CONFIG = """
 [server]

@@ -1,16 +1,23 @@
 """The anthropic SDK through Headgate: what it reads is what the provider said, and the log has it."""
 
+from __future__ import annotations
+
 import asyncio
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import anthropic
 import pydantic
 import pytest
 
 from headgate.client import Client
 from support.calls import Calls
+from support.later import Later
 from support.server import RunningServer, eventually
+
+if TYPE_CHECKING:
+    import anthropic
+else:
+    anthropic = Later("anthropic")
 
 MODEL = "claude-sonnet-4-6"
 WEATHER: Any = {

@@ -1,18 +1,25 @@
 """The openai SDK through Headgate: what it reads is what the provider said, and the log has it."""
 
+from __future__ import annotations
+
 import asyncio
 import base64
 import struct
 import zlib
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import openai
 import pydantic
 import pytest
 
 from support.calls import Calls
+from support.later import Later
 from support.server import RunningServer
+
+if TYPE_CHECKING:
+    import openai
+else:
+    openai = Later("openai")
 
 MODEL = "gpt-4o-mini"
 WEATHER: Any = {

@@ -1,13 +1,21 @@
 """What goes wrong reaches each SDK as its own exception, says whose error it is, and leaves a row."""
 
-from typing import Any
+from __future__ import annotations
 
-import anthropic
+from typing import TYPE_CHECKING, Any
+
 import httpx2
-import openai
 import pytest
 
 from support.calls import Calls
+from support.later import Later
+
+if TYPE_CHECKING:
+    import anthropic
+    import openai
+else:
+    anthropic = Later("anthropic")
+    openai = Later("openai")
 
 CHAT: Any = [{"role": "user", "content": "Hello"}]
 

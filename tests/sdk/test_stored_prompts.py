@@ -3,22 +3,30 @@
 A second server, with two workers and an upstream that says what it received, is where aliases move.
 """
 
+from __future__ import annotations
+
 import json
 import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import anthropic
 import httpx2
-import openai
 import pytest
 
 from support.calls import Calls
+from support.later import Later
 from support.server import RunningServer, eventually
 from support.upstream import Script, ScriptedUpstream, Seen, answer
+
+if TYPE_CHECKING:
+    import anthropic
+    import openai
+else:
+    anthropic = Later("anthropic")
+    openai = Later("openai")
 
 MOVES = 40
 QUESTION = {"question": "What is 17 * 23?"}
@@ -357,6 +365,7 @@ def call(client: openai.OpenAI, reference: str, question: str) -> Told:
     )
 
 
+@pytest.mark.slow
 def test_the_version_recorded_is_the_version_sent_while_the_alias_moves_every_50_ms(
     moving: RunningServer, echoing: ScriptedUpstream
 ) -> None:

@@ -3,14 +3,10 @@
 from itertools import combinations
 from typing import Any
 
-import krippendorff
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as some
-from sklearn.metrics import cohen_kappa_score, precision_recall_fscore_support
-from statsmodels.stats.inter_rater import aggregate_raters, cohens_kappa
-from statsmodels.stats.inter_rater import fleiss_kappa as their_fleiss
 
 from headgate.stats.agreement import (
     bootstrap_interval,
@@ -21,6 +17,11 @@ from headgate.stats.agreement import (
     macro_scores,
 )
 from support import pandalm
+from support.later import Later
+
+inter_rater = Later("statsmodels.stats.inter_rater")
+krippendorff = Later("krippendorff")
+metrics = Later("sklearn.metrics")
 
 NO = np.nan
 # Krippendorff (2011), "Computing Krippendorff's Alpha-Reliability": 4 observers, 12 units.
@@ -71,7 +72,7 @@ def test_judges_of_pandalm_have_the_published_figures(
     assert (found.precision, found.recall, found.f1) == pytest.approx((precision, recall, f1), abs=5e-5)
     agreement = cohen_kappa(table)
     assert agreement.kappa == pytest.approx(kappa, abs=1e-6)
-    theirs = precision_recall_fscore_support(pandalm.majority(), judge(name), average="macro")
+    theirs = metrics.precision_recall_fscore_support(pandalm.majority(), judge(name), average="macro")
     assert (found.precision, found.recall, found.f1) == pytest.approx(theirs[:3], abs=1e-9)
 
 
@@ -79,7 +80,7 @@ def test_the_interval_of_kappa_is_that_of_statsmodels_and_of_the_bootstrap() -> 
     truth, said = np.array(pandalm.majority()), np.array(judge("judge_gpt35"))
     table = confusion(list(truth), list(said))[1]
     found = cohen_kappa(table)
-    assert found.se == pytest.approx(float(cohens_kappa(table).std_kappa), rel=1e-9)
+    assert found.se == pytest.approx(float(inter_rater.cohens_kappa(table).std_kappa), rel=1e-9)
 
     def kappa_of(indices: Any) -> float | None:
         return cohen_kappa(confusion(list(truth[indices]), list(said[indices]))[1]).kappa
@@ -100,19 +101,19 @@ def test_kappa_is_that_of_scikit_learn(pairs: list[tuple[str, str]]) -> None:
     if len({*one, *other}) == 1:
         assert found.kappa is None and found.interval() is None
         return
-    assert found.kappa == pytest.approx(cohen_kappa_score(one, other), abs=1e-9)
+    assert found.kappa == pytest.approx(metrics.cohen_kappa_score(one, other), abs=1e-9)
     low, high = found.interval() or (-1, 1)
     assert low - 1e-9 <= (found.kappa or 0) <= high + 1e-9
 
 
 @given(table=some.lists(some.lists(some.integers(0, 3), min_size=3, max_size=3), min_size=2, max_size=30))
 def test_fleiss_kappa_is_that_of_statsmodels(table: list[list[int]]) -> None:
-    counts, _ = aggregate_raters(np.array(table))
+    counts, _ = inter_rater.aggregate_raters(np.array(table))
     found = fleiss_kappa(counts.astype(float))
     if counts.shape[1] == 1:
         assert found is None
     else:
-        assert found == pytest.approx(their_fleiss(counts), abs=1e-9)
+        assert found == pytest.approx(inter_rater.fleiss_kappa(counts), abs=1e-9)
 
 
 @pytest.mark.parametrize(

@@ -4,13 +4,15 @@ import math
 
 import numpy as np
 import pytest
-import statsmodels.api as sm
 from hypothesis import given
 from hypothesis import strategies as some
-from scipy import stats as oracle
 
 from headgate.stats.means import clustered_se, estimate_mean, repeat_parts
 from support import pandalm
+from support.later import Later
+
+oracle = Later("scipy.stats")
+models = Later("statsmodels.api")
 
 VALUES = some.lists(some.integers(-(10**9), 10**9).map(lambda units: units / 1000), min_size=2, max_size=40)
 
@@ -52,7 +54,7 @@ def test_pandalm_judge_accuracy_has_the_published_naive_and_clustered_errors() -
 
 def test_the_clustered_error_is_that_of_statsmodels() -> None:
     right, groups = judge_is_right(), prompts()
-    model = sm.OLS(right, np.ones(len(right))).fit(cov_type="cluster", cov_kwds={"groups": groups})
+    model = models.OLS(right, np.ones(len(right))).fit(cov_type="cluster", cov_kwds={"groups": groups})
     n, clusters = len(right), 170
     # statsmodels' factor is C/(C-1) · (n-1)/(n-k); with one regressor the second part is 1.
     assert estimate_mean(right, groups).se == pytest.approx(model.bse[0] * math.sqrt((n - 1) / (n - 1)), rel=1e-9)

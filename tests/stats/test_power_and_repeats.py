@@ -6,11 +6,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as some
-from scipy import optimize
-from scipy import stats as oracle
-from sklearn.metrics import brier_score_loss, log_loss
-from statsmodels.stats.multitest import multipletests
-from statsmodels.stats.power import TTestPower
 
 from headgate.stats.calibration import calibration, fit_temperature
 from headgate.stats.multiplicity import benjamini_hochberg, bonferroni, holm
@@ -18,6 +13,13 @@ from headgate.stats.power import bound_power, needed_for_bound, needed_n, smalle
 from headgate.stats.ratios import quantile_upper, ratio_of_means
 from headgate.stats.repeats import pass_at_k, pass_hat_k
 from headgate.stats.swaps import Choice, net_verdict, position_effect, swap_class, swap_consistency, swap_counts
+from support.later import Later
+
+metrics = Later("sklearn.metrics")
+multitest = Later("statsmodels.stats.multitest")
+optimize = Later("scipy.optimize")
+oracle = Later("scipy.stats")
+their_power = Later("statsmodels.stats.power")
 
 # Benjamini and Hochberg (1995), the 15 p-values of their example.
 BH_1995 = [0.0001, 0.0004, 0.0019, 0.0095, 0.0201, 0.0278, 0.0298, 0.0344, 0.0459, 0.3240, 0.4262, 0.5719, 0.6528,
@@ -43,7 +45,7 @@ def test_repeats_cut_only_the_part_within_items() -> None:
 
 @pytest.mark.parametrize(("distance", "sd", "n"), [(0.05, 0.3, 60), (0.05, 0.3, 250), (0.1, 0.3, 20), (0.02, 0.2, 480)])
 def test_the_power_of_a_bound_is_that_of_statsmodels(distance: float, sd: float, n: int) -> None:
-    theirs = TTestPower().power(distance / sd, n, 0.05, alternative="larger")
+    theirs = their_power.TTestPower().power(distance / sd, n, 0.05, alternative="larger")
     assert bound_power(distance, sd, n, 0.05) == pytest.approx(theirs, abs=1e-8)
 
 
@@ -52,7 +54,7 @@ def test_the_needed_cases_are_the_fewest_with_that_power(distance: float, sd: fl
     n = needed_for_bound(distance, sd)
     assert n is not None
     assert bound_power(distance, sd, n, 0.05) >= 0.8 > bound_power(distance, sd, n - 1, 0.05)
-    theirs = TTestPower().solve_power(distance / sd, None, 0.05, 0.8, alternative="larger")
+    theirs = their_power.TTestPower().solve_power(distance / sd, None, 0.05, 0.8, alternative="larger")
     assert n == math.ceil(theirs)
 
 
@@ -87,7 +89,7 @@ def test_slices_of_alpaca_eval_are_corrected_as_published() -> None:
 @given(p_values=some.lists(some.floats(0, 1), min_size=1, max_size=30))
 def test_corrections_are_those_of_statsmodels(p_values: list[float]) -> None:
     for adjust, name in ((bonferroni, "bonferroni"), (holm, "holm"), (benjamini_hochberg, "fdr_bh")):
-        assert adjust(p_values) == pytest.approx(multipletests(p_values, method=name)[1], abs=1e-9)
+        assert adjust(p_values) == pytest.approx(multitest.multipletests(p_values, method=name)[1], abs=1e-9)
 
 
 def test_attempts_are_counted_without_replacement() -> None:
@@ -193,8 +195,8 @@ def test_the_upper_bound_of_a_quantile_is_an_order_statistic_that_covers() -> No
 def test_calibration_figures_are_those_of_scikit_learn(cases: list[tuple[float, bool]]) -> None:
     chances, happened = np.array([p for p, _ in cases]), np.array([float(y) for _, y in cases])
     found = calibration(chances, happened)
-    assert found.nll == pytest.approx(log_loss(happened, chances, labels=[0, 1]), rel=1e-9)
-    assert found.brier == pytest.approx(brier_score_loss(happened, chances, pos_label=1), rel=1e-9, abs=1e-12)
+    assert found.nll == pytest.approx(metrics.log_loss(happened, chances, labels=[0, 1]), rel=1e-9)
+    assert found.brier == pytest.approx(metrics.brier_score_loss(happened, chances, pos_label=1), rel=1e-9, abs=1e-12)
     assert 0 <= found.ece <= 1
 
 

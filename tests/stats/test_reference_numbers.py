@@ -4,8 +4,6 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy import stats as scipy_stats
-from statsmodels.stats.proportion import proportion_confint
 
 from headgate.stats.distributions import beta_quantile, t_quantile, t_upper
 from headgate.stats.means import clustered_se, estimate_mean
@@ -13,6 +11,10 @@ from headgate.stats.multiplicity import benjamini_hochberg, bonferroni, holm
 from headgate.stats.paired import mcnemar_exact, tango_interval, tango_z
 from headgate.stats.power import needed_n
 from headgate.stats.proportions import clopper_pearson, exact_lower, wilson
+from support.later import Later
+
+proportion = Later("statsmodels.stats.proportion")
+scipy_stats = Later("scipy.stats")
 
 BH_1995 = (
     *(0.0001, 0.0004, 0.0019, 0.0095, 0.0201, 0.0278, 0.0298, 0.0344),
@@ -36,8 +38,10 @@ def test_the_exact_lower_bound_of_fifty_of_fifty_is_the_printed_one() -> None:
 @given(st.integers(1, 400).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
 def test_intervals_of_rates_equal_those_of_statsmodels(case: tuple[int, int]) -> None:
     passed, n = case
-    assert wilson(passed, n) == pytest.approx(proportion_confint(passed, n, method="wilson"), abs=1e-9)
-    assert clopper_pearson(passed, n) == pytest.approx(proportion_confint(passed, n, method="beta"), abs=1e-9)
+    assert wilson(passed, n) == pytest.approx(proportion.proportion_confint(passed, n, method="wilson"), abs=1e-9)
+    assert clopper_pearson(passed, n) == pytest.approx(
+        proportion.proportion_confint(passed, n, method="beta"), abs=1e-9
+    )
 
 
 @given(st.floats(0.001, 0.999), st.integers(1, 2000))

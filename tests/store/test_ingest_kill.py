@@ -44,7 +44,7 @@ def _killed_run(home: Path, after_s: float) -> None:
     child.wait()
 
 
-@pytest.mark.parametrize("removed", ["requests.duckdb.wal", "requests.duckdb*"])
+@pytest.mark.parametrize("removed", ["requests.duckdb.wal", pytest.param("requests.duckdb*", marks=pytest.mark.slow)])
 def test_killing_the_storing_process_at_random_moments_loses_and_doubles_nothing(tmp_path: Path, removed: str) -> None:
     moments = random.Random(7)
     home = StoredHome(tmp_path / "home", segment_bytes=64 << 10)

@@ -16,6 +16,7 @@ from support.server import RunningServer, free_port
 NewServer = Callable[..., RunningServer]
 Holder = subprocess.Popen[bytes]
 _LONG_S = 60.0
+_PLAIN = '[upstreams.main]\nkind = "openai"\nbase_url = "http://127.0.0.1:9/v1"\n'  # starts quicker than the demo
 _HOLD = (
     "import sys; from pathlib import Path; from headgate.core.home import Home\n"
     "with Home(Path(sys.argv[1])).locked():\n    print('held', flush=True); sys.stdin.read()\n"
@@ -95,10 +96,10 @@ def test_a_long_home_costs_one_descriptor_however_often_its_sockets_are_named(tm
 
 
 def test_a_second_server_on_the_same_home_and_port_is_told_who_is_there(new_server: NewServer) -> None:
-    first = new_server(arguments=["--demo"]).start()
+    first = new_server(_PLAIN).start()
     assert first.process is not None
     (first.home / "run" / "settings.msgpack").chmod(0o644)
-    second = new_server(arguments=["--demo"], home=first.home, port=first.port)
+    second = new_server(_PLAIN, home=first.home, port=first.port)
     second.launch()
     assert second.wait() == 2
     assert f"in use by PID {first.process.pid} at {first.url}" in second.err.text

@@ -1,5 +1,7 @@
 """The same call by an SDK, straight to an upstream and through Headgate: what came of it, and its row in the log."""
 
+from __future__ import annotations
+
 import http.client
 import json
 import re
@@ -8,15 +10,20 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, TypeVar
-
-import anthropic
-import openai
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from support.calls import Calls
+from support.later import Later
 from support.server import clean_environment, free_port
 
-Client = TypeVar("Client", openai.OpenAI, anthropic.Anthropic)
+if TYPE_CHECKING:
+    import anthropic
+    import openai
+else:
+    anthropic = Later("anthropic")
+    openai = Later("openai")
+
+Client = TypeVar("Client", "openai.OpenAI", "anthropic.Anthropic")
 _MADE_UP = re.compile(
     r'"(?:(?:chatcmpl|resp|rs|msg|fc|call|toolu|req|file|batch|ftjob|ftevent|modr|srvtoolu)[-_][A-Za-z0-9_-]{8,}'
     r'|(?:[a-z]+_)?[0-9a-f]{8}-[0-9a-f-]{27})"'  # ids that a server draws

@@ -27,21 +27,6 @@ def headgate_command() -> list[str]:
     return [str(beside)] if beside.exists() else [sys.executable, "-m", "headgate"]
 
 
-def run_cli(
-    *arguments: str, cwd: Path, environ: Mapping[str, str] | None = None, timeout_s: float = 60.0
-) -> "subprocess.CompletedProcess[str]":
-    """Run one command to its end."""
-    return subprocess.run(
-        [*headgate_command(), *arguments],
-        cwd=cwd,
-        env=clean_environment(environ),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=timeout_s,
-    )
-
-
 def clean_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     """This environment without anything that Headgate or an SDK would read."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(_OWN_NAMES)}

@@ -14,7 +14,8 @@ from headgate.wire.loose import UNREADABLE
 _SPACE = re.compile(rb"[ \t\r\n]*+")
 _NAME = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
 _REST_OF_TEXT = re.compile(rb'[^"\\]*+(?:\\.[^"\\]*+)*+', re.DOTALL)
-_NO_BRACKET = re.compile(rb'(?:[^"{}\[\]]++|"[^"\\]*+(?:\\.[^"\\]*+)*+")*+', re.DOTALL)
+# The outer repeat is not possessive: Python before 3.11.5 keeps what its failed last round has read (gh-106052).
+_NO_BRACKET = re.compile(rb'[^"{}\[\]]*+(?:"[^"\\]*+(?:\\.[^"\\]*+)*+"[^"{}\[\]]*+)*', re.DOTALL)
 _SCALAR = re.compile(rb'[^,}\]"{\[ \t\r\n]*+')
 _NAME_LIMIT_BYTES = 64 << 10
 _VALUE_LIMIT_BYTES = 64 << 10
