@@ -138,7 +138,7 @@ class Ingest:
     # ------------------------------------------------------------------ the loop
 
     async def run(self) -> None:
-        """Step until ``stop``, in a thread of its own: to hand every step to one costs more than a step without news."""
+        """Step until ``stop``, in a thread of its own: handing each step to one costs more than a step without news."""
         thread = ThreadPoolExecutor(1, thread_name_prefix="headgate-ingest")
         try:
             await asyncio.get_running_loop().run_in_executor(thread, self._step_until_stopped)

@@ -23,6 +23,7 @@ from headgate.control.state import ControlApp
 from headgate.control.status import health_of
 from headgate.core.errors import HeadgateError
 from headgate.core.ids import monotonic_s
+from headgate.core.parent import parent_ended
 from headgate.core.settings import Settings
 from headgate.core.terminal import STANDARD_OUTPUT, TerminalHandler
 from headgate.core.unhurried import Unhurried
@@ -151,10 +152,8 @@ async def _beat(control: ControlApp) -> None:
 
 
 async def _watch_parent(stopping: asyncio.Event) -> None:
-    """Stop when the supervisor is gone, however it ended: the next one needs the home for itself."""
-    parent = os.getppid()
-    while os.getppid() == parent:
-        await asyncio.sleep(BEAT_S)
+    """Stop when the supervisor is gone: the next one needs the home for itself."""
+    await parent_ended()
     stopping.set()
 
 
