@@ -38,6 +38,7 @@ SMALL_BATCH, GATHER_S = 400, 0.2
 TRICKLES = 3
 IDLE_POLL_S = 0.5
 LONGEST_PAUSE_S = 5.0
+BEHIND_S = 5.0
 FREE_FLOOR_BYTES = 32 << 20
 """Below this the log is left alone: a full disk invalidates a DuckDB instance, and the spool is the better buffer."""
 
@@ -124,6 +125,11 @@ class Ingest:
         self._stopping = threading.Event()
         log.spool_bodies = self._bodies_at
         rebuild(log, self._is_spooled)
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether what is answered is not stored soon after."""
+        return self.is_stalled or self.lag_s > BEHIND_S
 
     def _bodies_at(self, location: Location) -> Bodies | None:
         return spooled_bodies(self.spool_dir, location)
