@@ -1,12 +1,14 @@
 """The worker's timer rests while nothing is served; no deadline and no new snapshot wait for the end of the rest."""
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from headgate.core.bell import Bell
 from headgate.core.home import Home
 from headgate.core.ids import monotonic_s
 from headgate.core.settings import Upstream
@@ -14,6 +16,7 @@ from headgate.gateway import beat
 from headgate.gateway.beat import Beat
 from headgate.gateway.worker import Worker
 from headgate.snapshot import Snapshot, publish
+from headgate.spool.record import FinalRecord
 from support.settings import settings_for
 
 AN_HOUR_S = 3600.0
@@ -93,6 +96,21 @@ def test_sweeps_follow_each_other_as_long_as_a_call_is_served(worker: Worker) ->
         assert worker.counters.get("in_flight") == 0
 
     while_resting(worker, scenario)
+
+
+def test_what_was_recorded_is_rung_for_with_the_next_sweep(worker: Worker) -> None:
+    with contextlib.closing(Bell(worker.home)) as bell:
+
+        async def scenario(swept: asyncio.Event) -> None:
+            call = Call(deadline_s=monotonic_s() + AN_HOUR_S)
+            worker.watch(call)
+            await swept.wait()
+            assert not bell.wait(0)
+            worker.spool.append_final(FinalRecord(request_id="one", started_at_us=1, sequence=0), b"", b"", [])
+            worker.unwatch(call)
+            assert await asyncio.to_thread(bell.wait, 30)
+
+        while_resting(worker, scenario)
 
 
 def test_a_new_snapshot_is_taken_over_while_the_worker_rests(worker: Worker) -> None:

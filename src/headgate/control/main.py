@@ -21,6 +21,7 @@ from headgate.control.live import LiveOutput
 from headgate.control.policies import check_policies
 from headgate.control.state import ControlApp
 from headgate.control.status import health_of
+from headgate.core.bell import Bell
 from headgate.core.errors import HeadgateError
 from headgate.core.ids import monotonic_s
 from headgate.core.parent import parent_ended
@@ -102,22 +103,23 @@ async def serve(control: ControlApp, fd: int, ready_fd: int | None) -> None:
     )
     server = _Server(config)
     listener = socket.socket(fileno=fd)
-    async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(control.ingest.run())
-        housework = tasks.create_task(control.jobs.run())
-        serving = tasks.create_task(server.serve(sockets=[listener]))
-        beating = tasks.create_task(_beat(control))
-        watching = tasks.create_task(_watch_parent(stopping))
-        if ready_fd is not None:
-            _say_ready(ready_fd)
-        await asyncio.wait({asyncio.ensure_future(stopping.wait()), serving}, return_when=asyncio.FIRST_COMPLETED)
-        server.end()
-        await serving
-        for task in (beating, watching):
-            task.cancel()
-        control.jobs.stop()
-        await housework
-        control.ingest.stop()
+    with contextlib.closing(Bell(control.home)) as bell:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(control.ingest.run(bell))
+            housework = tasks.create_task(control.jobs.run())
+            serving = tasks.create_task(server.serve(sockets=[listener]))
+            beating = tasks.create_task(_beat(control))
+            watching = tasks.create_task(_watch_parent(stopping))
+            if ready_fd is not None:
+                _say_ready(ready_fd)
+            await asyncio.wait({asyncio.ensure_future(stopping.wait()), serving}, return_when=asyncio.FIRST_COMPLETED)
+            server.end()
+            await serving
+            for task in (beating, watching):
+                task.cancel()
+            control.jobs.stop()
+            await housework
+            control.ingest.stop()
     await asyncio.to_thread(drain, control)
 
 

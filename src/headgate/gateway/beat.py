@@ -1,11 +1,11 @@
-"""The one timer of a worker: four times a second while something waits for it, once a second while nothing does."""
+"""The one timer of a worker: four times a second while something waits for it, seldom while nothing does."""
 
 import asyncio
 import logging
 from collections.abc import Callable
 
 SWEEP_S = 0.25
-REST_S = 1.0
+REST_S = 2.0
 _logger = logging.getLogger("headgate.gateway")
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, get_args
 
 from headgate.core.arrivals import Arrivals
+from headgate.core.bell import Rope
 from headgate.core.errors import ConfigurationError, DiskFull, HeadgateError, Overloaded
 from headgate.core.home import Home
 from headgate.core.ids import monotonic_s, now_us
@@ -125,6 +126,7 @@ class Worker:
         self._on_sweep: list[Callable[[float], None]] = []
         self._beat = Beat(self._sweep)
         self._arrivals = Arrivals(snapshot_path(path).parent)
+        self._rope = Rope(self.home)
         self._ticked_s = 0.0
         self.is_group = log.durability == "group"
         self.is_draining = False
@@ -231,7 +233,7 @@ class Worker:
         self._waiting.discard(waiting)
 
     def on_sweep(self, callback: Callable[[float], None]) -> None:
-        """Call ``callback`` with the monotonic time at every sweep, up to a second apart."""
+        """Call ``callback`` with the monotonic time at every sweep, up to two seconds apart."""
         self._on_sweep.append(callback)
 
     @property
@@ -277,7 +279,8 @@ class Worker:
             self.spool.tick()
             for pool in self._pools.values():
                 pool.expire()
-        return bool(self._waiting) or self.is_draining or not self._arrivals.is_open
+        is_due = self.is_draining or not self.spool.writable or not self._arrivals.is_open
+        return is_due or bool(self._waiting)
 
     def accept_host(self, host: bytes) -> None:
         """Remember a Host header that was found to be ours."""
@@ -326,6 +329,8 @@ class Worker:
 
     def _publish_counters(self) -> None:
         spooled = self.spool.counters
+        if spooled.recorded != self._told["recorded"]:
+            self._rope.pull()
         for name in _SPOOLED:
             value = getattr(spooled, name)
             self.counters.add(name, value - self._told[name])
@@ -348,6 +353,7 @@ class Worker:
             self._runners.close()
         self.spool.close()
         self._arrivals.close()
+        self._rope.close()
         self.counters.set("unsynced_ms", 0)
 
 
