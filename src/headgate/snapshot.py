@@ -309,20 +309,21 @@ class SnapshotReader:
 
     def __init__(self, home: Path) -> None:
         self._home = home
+        self._current = snapshot_path(home)
         self._last: Snapshot | None = None
         self._stamp: Stamp | None = None
         self.fault: str | None = None  # why the newest file is not the one in use
 
     def changed(self) -> bool:
         """Whether the file differs from the one last looked at; one stat, no read."""
-        return stamp_of(snapshot_path(self._home)) != self._stamp
+        return stamp_of(self._current) != self._stamp
 
     def load(self) -> Snapshot:
         """The newest good snapshot: the published one, else the last good one, else the previous one on disk.
 
         Raises HomeError when there is none. A generation older than the one in use is not taken.
         """
-        current = snapshot_path(self._home)
+        current = self._current
         self._stamp = stamp_of(current)
         try:
             found = _read(current)

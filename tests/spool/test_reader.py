@@ -211,6 +211,25 @@ def test_a_damaged_record_does_not_hold_up_those_behind_it_in_an_open_segment(tm
     writer.close()
 
 
+def test_a_look_that_finds_nothing_reads_little_of_the_segment(tmp_path: Path) -> None:
+    writer = SpoolWriter(tmp_path, worker=0, segment_bytes=8 << 20)
+    writer.append_final(final("first"), b"", b"", [b"x" * 1000])
+    reader = SpoolReader(tmp_path, writer.spool_id)
+    position = reader.read(None, 10, 1 << 20).position
+    before = _bytes_read()
+    for _ in range(10):
+        assert not reader.read(position, 10, 1 << 20).entries
+    assert _bytes_read() - before < 10 * (256 << 10)
+    writer.append_final(final("second"), b"", b"", [b"x" * 1000])
+    assert names_of(reader.read(position, 10, 1 << 20)) == ["second"]
+    writer.close()
+
+
+def _bytes_read() -> int:
+    """What this process has asked of files so far."""
+    return int(Path("/proc/self/io").read_text().split("rchar: ")[1].split()[0])
+
+
 def test_an_open_segment_is_left_once_the_next_one_is_in_use(tmp_path: Path) -> None:
     # A slow disk may take long to finish a segment; its successor's records do not wait for that.
     writer = SpoolWriter(tmp_path, worker=0)

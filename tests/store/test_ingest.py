@@ -1,6 +1,7 @@
 """From spool to log: once, in order, whatever a record holds and whenever its writer dies."""
 
 import asyncio
+import contextlib
 import os
 from collections.abc import Sequence
 from decimal import Decimal
@@ -8,10 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from headgate.control import ingest
 from headgate.control.deletion import purge
 from headgate.control.ingest import BodiesLazy, Ingest, Priced
 from headgate.control.seal import seal
+from headgate.core.bell import Bell, Rope
 from headgate.core.errors import Unavailable
+from headgate.core.home import Home
 from headgate.core.ids import now_us
 from headgate.spool.record import FinalRecord
 from headgate.store.rows import RequestRow
@@ -170,6 +174,27 @@ def test_the_loop_stores_what_arrives_while_it_runs_and_ends_when_told(home: Sto
             await task
 
     asyncio.run(scenario())
+    assert len(home.ids()) == 1
+
+
+def test_the_loop_stores_at_once_what_it_is_rung_for(home: StoredHome, monkeypatch: pytest.MonkeyPatch) -> None:
+    for pause in ("POLL_S", "RUNG_POLL_S"):
+        monkeypatch.setattr(ingest, pause, 3600.0)
+    place = Home(home.ingest.spool_dir.parent)
+    place.prepare()
+
+    async def scenario(bell: Bell) -> None:
+        task = asyncio.create_task(home.ingest.run(bell))
+        home.exchange()
+        async with asyncio.timeout(20):
+            while not home.seen:  # again and again: it may have been before the first look
+                rope.pull()
+                await asyncio.sleep(0.01)
+            home.ingest.stop()
+            await task
+
+    with contextlib.closing(Bell(place)) as bell, contextlib.closing(Rope(place)) as rope:
+        asyncio.run(scenario(bell))
     assert len(home.ids()) == 1
 
 

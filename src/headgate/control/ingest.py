@@ -6,6 +6,7 @@ import os
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from headgate.control.rebuild import rebuild
 from headgate.control.record_rows import Priced, interrupted_row, row_of
 from headgate.control.starts import OpenStart, recovered_starts
 from headgate.control.tally import Tally, add_to, interrupted_tallies, tallies_of, tally_text
+from headgate.core.bell import Bell
 from headgate.core.errors import HeadgateError
 from headgate.core.ids import now_us
 from headgate.core.spans import Span
@@ -36,7 +38,10 @@ SMALL_BATCH, GATHER_S = 400, 0.2
 """A transaction costs some 20 to 50 ms of CPU whatever is in it (2026-11): at a trickle, batches are worth a pause."""
 TRICKLES = 3
 IDLE_POLL_S = 0.5
+RUNG_POLL_S = 2.0
+"""Where workers ring: what one recorded and did not live to ring for is found so much later."""
 LONGEST_PAUSE_S = 5.0
+BEHIND_S = 5.0
 FREE_FLOOR_BYTES = 32 << 20
 """Below this the log is left alone: a full disk invalidates a DuckDB instance, and the spool is the better buffer."""
 
@@ -120,9 +125,15 @@ class Ingest:
         self._closed: set[str] = set()
         self._generation = -1
         self._failed: dict[str, str] = {}  # spool to what was said of it
-        self._is_stopping = asyncio.Event()
+        self._stopping = threading.Event()
+        self._bell: Bell | None = None
         log.spool_bodies = self._bodies_at
         rebuild(log, self._is_spooled)
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether what is answered is not stored soon after."""
+        return self.is_stalled or self.lag_s > BEHIND_S
 
     def _bodies_at(self, location: Location) -> Bodies | None:
         return spooled_bodies(self.spool_dir, location)
@@ -136,25 +147,43 @@ class Ingest:
 
     # ------------------------------------------------------------------ the loop
 
-    async def run(self) -> None:
-        """Step until ``stop``; waits when there was nothing: ``POLL_S`` at first, ``IDLE_POLL_S`` once it is quiet,
-        longer while the log is in trouble; and after a small batch, so that the next one gathers.
+    async def run(self, bell: Bell | None = None) -> None:
+        """Step until ``stop``, in a thread of its own: handing each step to one costs more than a step without news.
+        ``bell``: workers ring it when they have recorded something.
+        """
+        self._bell = bell
+        thread = ThreadPoolExecutor(1, thread_name_prefix="headgate-ingest")
+        try:
+            await asyncio.get_running_loop().run_in_executor(thread, self._step_until_stopped)
+        finally:
+            self.stop()
+            thread.shutdown(wait=False)
+
+    def _step_until_stopped(self) -> None:
+        """Waits when there was nothing: ``POLL_S`` at first, longer once it is quiet or the log is in trouble; and
+        after a small batch, so that the next one gathers.
         """
         pause_s = POLL_S
-        while not self._is_stopping.is_set():
-            count = await asyncio.to_thread(self.guarded_step)
+        while not self._stopping.is_set():
+            count = self.guarded_step()
             if count >= SMALL_BATCH:
                 continue
-            longest_s = LONGEST_PAUSE_S if self.is_stalled else IDLE_POLL_S
-            pause_s = POLL_S if count else min(pause_s * 1.5, longest_s)
-            try:
-                await asyncio.wait_for(self._is_stopping.wait(), GATHER_S if count else pause_s)
-            except TimeoutError:
-                continue
+            pause_s = POLL_S if count else min(pause_s * 1.5, self._longest_pause_s())
+            if count or self._bell is None:
+                self._stopping.wait(GATHER_S if count else pause_s)
+            else:
+                self._bell.wait(pause_s)
+
+    def _longest_pause_s(self) -> float:
+        if self.is_stalled:
+            return LONGEST_PAUSE_S
+        return IDLE_POLL_S if self._bell is None else RUNG_POLL_S
 
     def stop(self) -> None:
         """Let ``run`` end after the batch it is in."""
-        self._is_stopping.set()
+        self._stopping.set()
+        if self._bell is not None:
+            self._bell.ring()
 
     def guarded_step(self) -> int:
         """``step``, with what went wrong kept in ``problem`` instead of raised: the spool holds what waits."""

@@ -2,7 +2,9 @@
 
 import asyncio
 import logging
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,7 +53,7 @@ class Jobs:
             retain(home, log, settings())
             after_retention()
 
-        self._is_stopping = asyncio.Event()
+        self._stopping = threading.Event()
         begin_s = monotonic_s()
         self.jobs = (
             Job(name="seal", every_s=5.0, run=lambda: seal(log, ingest)),
@@ -64,23 +66,28 @@ class Jobs:
         )
 
     async def run(self) -> None:
-        """Run what is due until cancelled or ``stop``."""
-        while not self._is_stopping.is_set():
-            await asyncio.to_thread(self.step)
+        """Run what is due until ``stop``, in a thread of their own."""
+        thread = ThreadPoolExecutor(1, thread_name_prefix="headgate-jobs")
+        try:
+            await asyncio.get_running_loop().run_in_executor(thread, self._step_until_stopped)
+        finally:
+            self.stop()
+            thread.shutdown(wait=False)
+
+    def _step_until_stopped(self) -> None:
+        while not self._stopping.is_set():
+            self.step()
             next_s = min(job.due_s for job in self.jobs)
-            try:
-                await asyncio.wait_for(self._is_stopping.wait(), max(LEAST_PAUSE_S, next_s - monotonic_s()))
-            except TimeoutError:
-                continue
+            self._stopping.wait(max(LEAST_PAUSE_S, next_s - monotonic_s()))
 
     def stop(self) -> None:
         """Let ``run`` end after the job it is in."""
-        self._is_stopping.set()
+        self._stopping.set()
 
     def step(self) -> None:
         """Run every job that is due."""
         for job in self.jobs:
-            if monotonic_s() >= job.due_s and not self._is_stopping.is_set():
+            if monotonic_s() >= job.due_s and not self._stopping.is_set():
                 self._run(job)
 
     def _run(self, job: Job) -> None:

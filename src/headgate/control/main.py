@@ -21,8 +21,10 @@ from headgate.control.live import LiveOutput
 from headgate.control.policies import check_policies
 from headgate.control.state import ControlApp
 from headgate.control.status import health_of
+from headgate.core.bell import Bell
 from headgate.core.errors import HeadgateError
 from headgate.core.ids import monotonic_s
+from headgate.core.parent import parent_ended
 from headgate.core.settings import Settings
 from headgate.core.terminal import STANDARD_OUTPUT, TerminalHandler
 from headgate.core.unhurried import Unhurried
@@ -30,6 +32,9 @@ from headgate.store.database import spare_pandas
 
 DRAIN_S = 10.0
 BEAT_S = 2.0
+ASK_S = 10.0
+"""Between two real queries that tell whether the log answers, while it does: storing would tell sooner. One costs
+milliseconds of DuckDB's threads."""
 _logger = logging.getLogger("headgate.control")
 
 
@@ -98,22 +103,23 @@ async def serve(control: ControlApp, fd: int, ready_fd: int | None) -> None:
     )
     server = _Server(config)
     listener = socket.socket(fileno=fd)
-    async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(control.ingest.run())
-        housework = tasks.create_task(control.jobs.run())
-        serving = tasks.create_task(server.serve(sockets=[listener]))
-        beating = tasks.create_task(_beat(control))
-        watching = tasks.create_task(_watch_parent(stopping))
-        if ready_fd is not None:
-            _say_ready(ready_fd)
-        await asyncio.wait({asyncio.ensure_future(stopping.wait()), serving}, return_when=asyncio.FIRST_COMPLETED)
-        server.end()
-        await serving
-        for task in (beating, watching):
-            task.cancel()
-        control.jobs.stop()
-        await housework
-        control.ingest.stop()
+    with contextlib.closing(Bell(control.home)) as bell:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(control.ingest.run(bell))
+            housework = tasks.create_task(control.jobs.run())
+            serving = tasks.create_task(server.serve(sockets=[listener]))
+            beating = tasks.create_task(_beat(control))
+            watching = tasks.create_task(_watch_parent(stopping))
+            if ready_fd is not None:
+                _say_ready(ready_fd)
+            await asyncio.wait({asyncio.ensure_future(stopping.wait()), serving}, return_when=asyncio.FIRST_COMPLETED)
+            server.end()
+            await serving
+            for task in (beating, watching):
+                task.cancel()
+            control.jobs.stop()
+            await housework
+            control.ingest.stop()
     await asyncio.to_thread(drain, control)
 
 
@@ -135,9 +141,14 @@ async def _beat(control: ControlApp) -> None:
     the snapshot they start from is there."""
     path = control.home.run / "control.beat"
     problem: str | None = None
+    is_ok, asked_s = False, 0.0
     while True:
-        found = await asyncio.to_thread(health_of, control)
-        if found.status == "ok":
+        if is_ok and monotonic_s() - asked_s < ASK_S:
+            is_ok = not control.ingest.is_behind
+        else:
+            is_ok = (await asyncio.to_thread(health_of, control)).status == "ok"
+            asked_s = monotonic_s()
+        if is_ok:
             with contextlib.suppress(OSError):
                 path.touch(mode=0o600)
         try:
@@ -151,10 +162,8 @@ async def _beat(control: ControlApp) -> None:
 
 
 async def _watch_parent(stopping: asyncio.Event) -> None:
-    """Stop when the supervisor is gone, however it ended: the next one needs the home for itself."""
-    parent = os.getppid()
-    while os.getppid() == parent:
-        await asyncio.sleep(BEAT_S)
+    """Stop when the supervisor is gone: the next one needs the home for itself."""
+    await parent_ended()
     stopping.set()
 
 

@@ -87,10 +87,14 @@ class Publisher:
 
     async def keep_published(self) -> None:
         """Publish again when the published file was changed or removed by others: a worker that starts reads it."""
-        await self.run(self._mend)
+        if self._is_changed():  # one stat; in its turn only where it seems so, as a change of ours may be under way
+            await self.run(self._mend)
+
+    def _is_changed(self) -> bool:
+        return bool(self.generation) and stamp_of(snapshot_path(self._home)) != self._stamp
 
     def _mend(self) -> None:
-        if self.generation and stamp_of(snapshot_path(self._home)) != self._stamp:
+        if self._is_changed():
             _logger.warning("%s is not as published; it is published again.", snapshot_path(self._home))
             self.publish()
 

@@ -16,7 +16,6 @@ from headgate.core.settings import secret_source
 from headgate.spool.counters import read_counters
 from headgate.spool.reader import SET_ASIDE
 
-BEHIND_S = 5.0
 _MAX_FILES = 200_000
 
 
@@ -38,8 +37,7 @@ def health_of(control: ControlApp) -> Health:
         return Health(status="down", lag_s=control.ingest.lag_s, problem=error.sentence)
     if not is_answering:
         return Health(status="down", lag_s=control.ingest.lag_s, problem="The log gave a wrong answer.")
-    is_behind = control.ingest.is_stalled or control.ingest.lag_s > BEHIND_S
-    return Health(status="behind" if is_behind else "ok", lag_s=control.ingest.lag_s, problem=problem)
+    return Health(status="behind" if control.ingest.is_behind else "ok", lag_s=control.ingest.lag_s, problem=problem)
 
 
 def counters_of(home: Path) -> dict[str, dict[str, int]]:

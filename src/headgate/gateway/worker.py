@@ -6,10 +6,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, get_args
 
+from headgate.core.arrivals import Arrivals
+from headgate.core.bell import Rope
 from headgate.core.errors import ConfigurationError, DiskFull, HeadgateError, Overloaded
 from headgate.core.home import Home
 from headgate.core.ids import monotonic_s, now_us
 from headgate.core.settings import Settings, Upstream, secret_of
+from headgate.gateway.beat import Beat
 from headgate.gateway.copies import Copies
 from headgate.gateway.dial import DIRECT, Way, way_of
 from headgate.gateway.head import SECRET_LEAST_BYTES
@@ -17,7 +20,7 @@ from headgate.gateway.held import Holding
 from headgate.gateway.memo import Memo
 from headgate.gateway.route import Plan, plan_for
 from headgate.gateway.upstream import Origin, Pool, origin_of
-from headgate.snapshot import Snapshot, SnapshotReader
+from headgate.snapshot import Snapshot, SnapshotReader, snapshot_path
 from headgate.spool.counters import CounterFile
 from headgate.spool.record import Outcome
 from headgate.spool.writer import SpoolWriter
@@ -33,7 +36,7 @@ _TOTALS = (*_SPOOLED, *_REFUSED, *(f"outcome_{outcome}" for outcome in get_args(
 _GAUGES = ("in_flight", "open_connections", "unsynced_ms", "generation")
 _PLANS_LIMIT = 4096
 _HOSTS_LIMIT = 64
-_SWEEP_S = 0.25
+_TICK_S = 0.9
 _BEHIND_S = 5.0
 _DOWN_S = 15.0
 _logger = logging.getLogger("headgate.gateway")
@@ -120,6 +123,10 @@ class Worker:
         self.holding = Holding(self.home.run)
         self.heads = Memo()
         self._on_sweep: list[Callable[[float], None]] = []
+        self._beat = Beat(self._sweep)
+        self._arrivals = Arrivals(snapshot_path(path).parent)
+        self._rope = Rope(self.home)
+        self._ticked_s = 0.0
         self.is_group = log.durability == "group"
         self.is_draining = False
         self.is_replaced = False  # draining, while another worker serves what is new
@@ -217,13 +224,15 @@ class Worker:
     def watch(self, waiting: Waiting) -> None:
         """Have ``deadline_passed`` called within a quarter second of the deadline."""
         self._waiting.add(waiting)
+        if self._beat.rests:
+            self._beat.stir()
 
     def unwatch(self, waiting: Waiting) -> None:
         """Stop watching."""
         self._waiting.discard(waiting)
 
     def on_sweep(self, callback: Callable[[float], None]) -> None:
-        """Call ``callback`` with the monotonic time about four times a second."""
+        """Call ``callback`` with the monotonic time at every sweep, up to two seconds apart."""
         self._on_sweep.append(callback)
 
     @property
@@ -233,16 +242,26 @@ class Worker:
 
     async def run(self) -> None:
         """Sweep deadlines, follow the snapshot, keep the spool rolling, until cancelled."""
-        beat = 0
-        while True:
-            await asyncio.sleep(_SWEEP_S)
-            beat += 1
-            try:
-                self._sweep(is_full_second=beat % 4 == 0)
-            except Exception:  # border: job. The sweep must go on: it holds every deadline.
-                _logger.exception("a sweep failed")
+        loop = asyncio.get_running_loop()
+        descriptor = self._arrivals.fileno()
+        if self._arrivals.is_open:
+            loop.add_reader(descriptor, self._look_at_arrivals, loop)
+        self._beat.start()
+        try:
+            await loop.create_future()
+        finally:
+            self._beat.stop()
+            if descriptor >= 0:
+                loop.remove_reader(descriptor)
 
-    def _sweep(self, *, is_full_second: bool) -> None:
+    def _look_at_arrivals(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._arrivals.take_note()
+        if not self._arrivals.is_open:
+            loop.remove_reader(self._arrivals.fileno())
+        self._reload_if_changed()
+
+    def _sweep(self) -> bool:
+        """Whether the next one must come soon."""
         now_s = monotonic_s()
         for waiting in list(self._waiting):
             if waiting.has_moved:
@@ -254,10 +273,13 @@ class Worker:
             callback(now_s)
         self._reload_if_changed()
         self._publish_counters()
-        if is_full_second:
+        if now_s - self._ticked_s >= _TICK_S:
+            self._ticked_s = now_s
             self.spool.tick()
             for pool in self._pools.values():
                 pool.expire()
+        is_due = self.is_draining or not self.spool.writable or not self._arrivals.is_open
+        return is_due or bool(self._waiting)
 
     def accept_host(self, host: bytes) -> None:
         """Remember a Host header that was found to be ours."""
@@ -306,6 +328,8 @@ class Worker:
 
     def _publish_counters(self) -> None:
         spooled = self.spool.counters
+        if spooled.recorded != self._told["recorded"]:
+            self._rope.pull()
         for name in _SPOOLED:
             value = getattr(spooled, name)
             self.counters.add(name, value - self._told[name])
@@ -327,6 +351,8 @@ class Worker:
         if self._runners is not None:
             self._runners.close()
         self.spool.close()
+        self._arrivals.close()
+        self._rope.close()
         self.counters.set("unsynced_ms", 0)
 
 

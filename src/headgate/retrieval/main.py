@@ -7,7 +7,6 @@ import argparse
 import asyncio
 import contextlib
 import logging
-import os
 import signal
 import socket
 import sys
@@ -16,11 +15,10 @@ from pathlib import Path
 
 import uvicorn
 
+from headgate.core.parent import parent_ended
 from headgate.core.terminal import TerminalHandler
 from headgate.core.unhurried import Unhurried
 from headgate.retrieval.service import Service
-
-_WATCH_S = 2.0
 
 
 class _Server(Unhurried, uvicorn.Server):
@@ -57,9 +55,7 @@ async def serve(home: Path, listener: socket.socket) -> None:
 
 
 async def _watch_parent(stop: Callable[[], None]) -> None:
-    parent = os.getppid()
-    while os.getppid() == parent:
-        await asyncio.sleep(_WATCH_S)
+    await parent_ended()
     stop()
 
 

@@ -34,6 +34,8 @@ from headgate.spool.segment import (
 )
 
 _CHUNK_BYTES = 1 << 20
+_LOOK_BYTES = 64 << 10
+"""What the first look reads: most looks find nothing, and a megabyte of zeros costs a hundred times more to read."""
 _BLANK = bytes(_CHUNK_BYTES)
 _MAX_MISSED = 1000
 SET_ASIDE = (".newer", ".misplaced")
@@ -283,6 +285,7 @@ class _Scan:
         self._fd, self._number, self._salt = fd, number, salt
         self._window = b""
         self._window_at = 0
+        self._read_bytes = _LOOK_BYTES  # at least, by the next read
 
     def run(self, batch: Batch, room: _Room, *, is_complete: bool) -> bool:
         """Add records to ``batch`` until ``room`` is used up; True when nothing more will come from this segment."""
@@ -292,6 +295,8 @@ class _Scan:
         while room.records > 0:
             header = self._header(self.offset)
             if header is None:
+                if not is_complete and self._is_untouched():
+                    return False
                 if not self._skip_to_next(batch, is_complete=is_complete):
                     return is_complete
                 continue
@@ -323,9 +328,15 @@ class _Scan:
         """Up to ``length`` bytes at ``at``."""
         begin = at - self._window_at
         if begin < 0 or begin + length > len(self._window):
-            self._window = _pread(self._fd, max(length, _CHUNK_BYTES), at)
+            self._window = _pread(self._fd, max(length, self._read_bytes), at)
             self._window_at, begin = at, 0
+            self._read_bytes = _CHUNK_BYTES
         return memoryview(self._window)[begin : begin + length]
+
+    def _is_untouched(self) -> bool:
+        """Whether the writer has not been at ``offset`` yet: what it writes is no long run of zeros."""
+        ahead = os.pread(self._fd, _LOOK_BYTES, self.offset)
+        return ahead == bytes(len(ahead))
 
     def _header(self, at: int) -> tuple[int, int, int] | None:
         return parse_frame_header(bytes(self._read(at, FRAME_BYTES)), 0, self._salt)

@@ -8,6 +8,7 @@ import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from headgate.core.arrivals import Arrivals
 from headgate.core.errors import HeadgateError
 from headgate.core.home import Home
 from headgate.core.ids import monotonic_s, now_us
@@ -20,7 +21,7 @@ from headgate.core.runner_states import (
     write_states,
 )
 from headgate.core.settings import Models
-from headgate.snapshot import SnapshotReader
+from headgate.snapshot import SnapshotReader, snapshot_path
 from headgate.supervisor.child import Child
 
 CRASHES, CRASHES_WITHIN_S = 3, 60.0
@@ -62,6 +63,7 @@ class Runners:
     def __init__(self, home: Home, settings: Models, environ: Mapping[str, str], say: Callable[[str], None]) -> None:
         self._home, self._settings, self._environ, self._say = home, settings, dict(environ), say
         self._reader = SnapshotReader(home.path)
+        self._arrivals = Arrivals(snapshot_path(home.path).parent)
         self._versions: dict[str, _Version] = {}
         self._runners: dict[str, _Runner] = {}
         self._leaving: list[_Runner] = []
@@ -74,7 +76,13 @@ class Runners:
     def wait_on(self) -> list[socket.socket | int]:
         """What becomes readable when a step is due."""
         starting = [r.child.ready_fd for r in self._runners.values() if r.state == "starting" and r.child.ready_fd >= 0]
-        return [self.mailbox, *starting]
+        return [self.mailbox, *([self._arrivals.fileno()] if self._arrivals.is_open else []), *starting]
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether nothing is due by the clock soon: what ``wait_on`` and the end of a child tell is enough."""
+        is_ready = all(runner.state == "ready" for runner in self._runners.values())
+        return is_ready and not self._leaving and self._arrivals.is_open
 
     def step(self) -> None:
         """Follow the snapshot, the wishes and the processes; called whenever something may have changed."""
@@ -86,6 +94,7 @@ class Runners:
                 self._say(f"model runners cannot be looked after ({error}).")
 
     def _step(self) -> None:
+        self._arrivals.take_note()
         wanted = self._read_wishes()
         if self._reader.changed():
             self._follow_snapshot()
@@ -264,6 +273,7 @@ class Runners:
                 runner.child.wait(5.0)
         self._reap()
         self.mailbox.close()
+        self._arrivals.close()
         for name in ("runners.json", "runners.sock"):
             (self._home.run / name).unlink(missing_ok=True)
 

@@ -31,8 +31,10 @@ from headgate.supervisor.workers import Workers
 _READY_S = 30.0
 _CONTROL_STOP_S = 20.0
 _POLL_S = 0.2
-_REST_S = 0.5
-"""Between two looks while nothing is under way: a signal, the end of a child or a wish for a model ends it sooner."""
+_UNSETTLED_S = 0.5
+_REST_S = 5.0
+"""Between two looks while nothing is under way: a signal, the end of a child, a new snapshot or a wish for a model ends
+it sooner."""
 _BACKLOG = 2048
 
 
@@ -220,8 +222,7 @@ class Supervisor:
 
     def _watch(self, wake: socket.socket) -> None:
         while not self._stops:
-            pause_s = _POLL_S if self._is_under_way() else _REST_S
-            select.select([wake, *(self._runners.wait_on() if self._runners else [])], [], [], pause_s)
+            select.select([wake, *(self._runners.wait_on() if self._runners else [])], [], [], self._pause_s())
             _drain(wake)
             if self._runners is not None:
                 self._runners.step()
@@ -233,10 +234,14 @@ class Supervisor:
             if self._workers is not None:
                 self._step_restart(self._workers)
 
-    def _is_under_way(self) -> bool:
-        """Whether workers are being replaced, or a child that ended waits to be started again."""
+    def _pause_s(self) -> float:
+        """How long to wait for a word, at most: shorter while something is due by the clock."""
+        workers, runners = self._workers, self._runners
         has_ended = any(child.exit_code() is not None for child in self._children())
-        return has_ended or (self._workers is not None and self._workers.is_replacing)
+        if has_ended or (workers is not None and workers.is_replacing):
+            return _POLL_S
+        is_settled = (workers is None or not workers.is_draining) and (runners is None or runners.is_settled)
+        return _REST_S if is_settled else _UNSETTLED_S
 
     def _step_restart(self, workers: Workers) -> None:
         if self._restarts_wanted and not workers.is_replacing:

@@ -49,6 +49,11 @@ class Workers:
         """Whether workers are still to be replaced."""
         return bool(self._to_replace) or self._next is not None
 
+    @property
+    def is_draining(self) -> bool:
+        """Whether replaced workers have not ended yet."""
+        return bool(self._leaving)
+
     def start(self, *, wait_fd: int | None = None) -> None:
         """Start all of them; with ``wait_fd`` each serves once it has read a byte from there."""
         for child in self.serving:

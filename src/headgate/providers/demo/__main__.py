@@ -3,30 +3,47 @@ supervisor) or ``--port N`` on loopback.
 """
 
 import argparse
+import asyncio
 import contextlib
 import logging
-import os
+import signal
 import socket
 import sys
+from collections.abc import Iterator
 
 import uvicorn
 
+from headgate.core.parent import parent_ended
+from headgate.core.unhurried import Unhurried
 from headgate.providers.demo.app import create_app
 
-_TICKS_PER_CHECK = 10
+
+class _Server(Unhurried, uvicorn.Server):
+    """uvicorn that leaves signals to the process."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave signals alone."""
+        yield
 
 
-class _Server(uvicorn.Server):
-    """Ends when its parent is gone, so that a killed supervisor leaves no demo upstream behind."""
+async def serve(config: uvicorn.Config, listener: socket.socket, *, follows_parent: bool) -> None:
+    """Serve until SIGTERM or SIGINT, or until the parent is gone, so that a killed supervisor leaves nothing behind."""
+    server = _Server(config)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, server.end)
+    watching = asyncio.create_task(_watch_parent(server)) if follows_parent else None
+    try:
+        await server.serve(sockets=[listener])
+    finally:
+        if watching is not None:
+            watching.cancel()
 
-    def __init__(self, config: uvicorn.Config, *, parent: int | None) -> None:
-        super().__init__(config)
-        self.parent = parent
 
-    async def on_tick(self, counter: int) -> bool:
-        if self.parent is not None and counter % _TICKS_PER_CHECK == 0 and os.getppid() != self.parent:
-            self.should_exit = True
-        return await super().on_tick(counter)
+async def _watch_parent(server: _Server) -> None:
+    await parent_ended()
+    server.end()
 
 
 def _is_no_cut(record: logging.LogRecord) -> bool:
@@ -62,10 +79,7 @@ def main(argv: list[str] | None = None) -> int:
         timeout_graceful_shutdown=10,
     )
     logging.getLogger("uvicorn.error").addFilter(_is_no_cut)
-    server = _Server(config, parent=os.getppid() if arguments.fd is not None else None)
-    # uvicorn hands a SIGINT on after its shutdown.
-    with contextlib.suppress(KeyboardInterrupt):
-        server.run(sockets=[_listener(arguments)])
+    asyncio.run(serve(config, _listener(arguments), follows_parent=arguments.fd is not None))
     return 0
 
 
