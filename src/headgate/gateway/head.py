@@ -24,6 +24,8 @@ SECRET_LEAST_BYTES = 8
 """Shorter ones are no secrets; to remove them would spoil what is logged."""
 _COOKIE = b"__Host-headgate="
 """The session of our pages (`headgate.control.session`)."""
+_NOT_LISTED = frozenset((b"close", b"keep-alive", b"content-length"))
+"""Without its length an answer would end with its connection, and what follows on that be taken for a part of it."""
 _NOTED_OF_ANSWERS = HOP_BY_HOP | {
     *(b"content-length", b"content-type", b"content-encoding", b"x-request-id", b"request-id")
 }
@@ -225,12 +227,12 @@ class _Kinds(dict[bytes, bytes]):
     def __missing__(self, name: bytes) -> bytes:
         lowered = name.lower()
         kind = lowered if lowered in _NOTED_OF_ANSWERS or lowered.startswith(_OWN_PREFIX) else b""
-        if len(self) < _KINDS_LIMIT:  # upstreams use few names
+        if len(self) < _KINDS_LIMIT and len(name) <= _KIND_BYTES:  # upstreams use few names, and short ones
             self[name] = kind
         return kind
 
 
-_KINDS_LIMIT = 1024
+_KINDS_LIMIT, _KIND_BYTES = 1024, 64
 _kinds = _Kinds()
 
 
@@ -270,7 +272,7 @@ class ResponseHead:
                 self._note(kind, value)
             lines.append(name + b": " + value + b"\r\n")
         if listed and listed.lower() not in (b"keep-alive", b"close"):
-            names = {token.strip().lower() for token in listed.split(b",")} - {b"close", b"keep-alive"}
+            names = {token.strip().lower() for token in listed.split(b",")} - _NOT_LISTED
             lines = [line for line in lines if line.partition(b":")[0].lower() not in names]
         self.lines: list[bytes] = lines
 
