@@ -137,10 +137,14 @@ class RequestHead:
         """The credentials it carries, ours and the caller's own; they must not reach the disk."""
         found = self._secrets
         if found is None:
-            values = [value.removeprefix(b"Bearer ").removeprefix(b"bearer ") for _, value in self.credentials()]
-            if (own := self.own.get(b"key")) is not None:
-                values.append(own)
-            found = self._secrets = tuple(value for value in values if len(value) >= SECRET_LEAST_BYTES)
+            lines = (
+                self._lines[at].partition(b": ") for at in self._credentials_at
+            )  # of two of a name `noted` has one
+            fields = [*self.credentials(), *((name.lower(), value) for name, _, value in lines)]
+            values = {_without_scheme(value) if name == b"authorization" else value for name, value in fields}
+            values.add(self.own.get(b"key", b""))
+            long = [value for value in values if len(value) >= SECRET_LEAST_BYTES]
+            found = self._secrets = tuple(sorted(long, key=len, reverse=True))  # one may begin another
         return found
 
     @property
@@ -219,6 +223,12 @@ class RequestHead:
             lines[self._credentials_at[0]] = credential
         else:
             lines.append(credential)
+
+
+def _without_scheme(value: bytes) -> bytes:
+    """What follows `Bearer`, `Token` or the like, however it is spelt; all of it where there is one word."""
+    words = value.split(None, 1)
+    return words[-1].strip() if words else b""
 
 
 class _Kinds(dict[bytes, bytes]):
