@@ -5,12 +5,18 @@ import json
 import random
 import zlib
 from collections.abc import Callable
+from pathlib import Path
 
 import brotli
 import pytest
 import zstandard
+from hypothesis import given
+from hypothesis import strategies as st
 
 from headgate.core.settings import Log, Settings, Upstream
+from headgate.gateway.copies import Copies, Copy
+from headgate.gateway.head import ResponseHead
+from headgate.gateway.tee import Tee
 from support.client import call, read_answer, request_bytes
 from support.memory import most_resident_bytes
 from support.settings import QUICK, settings_for
@@ -57,6 +63,22 @@ def test_a_coded_answer_keeps_no_secret_in_the_log(
     kept = worker.bodies(final.request_id).response
     assert (kept, final.response_encoding) == (body.replace(secret.encode(), b"[removed by headgate]"), None)
     assert final.response_bytes == length
+
+
+_AB = st.text("ab", max_size=40).map(str.encode)
+
+
+@given(_AB, st.lists(st.text("ab", min_size=8, max_size=12).map(str.encode), max_size=3), st.lists(st.integers(0, 40)))
+def test_a_secret_of_a_coded_answer_is_seen_however_it_is_cut(
+    plain: bytes, secrets: list[bytes], at: list[int]
+) -> None:
+    head = ResponseHead([(b"content-encoding", b"gzip")])
+    tee = Tee("other", head, Copy(Copies(Path()), 0), tuple(secrets))
+    packer = zlib.compressobj(wbits=31)
+    places = sorted({min(place, len(plain)) for place in at})
+    for begin, end in zip([0, *places], [*places, len(plain)], strict=True):
+        tee.feed(packer.compress(plain[begin:end]) + packer.flush(zlib.Z_SYNC_FLUSH))
+    assert tee.has_secret == any(secret in plain for secret in secrets)
 
 
 def test_the_log_says_all_that_is_missing_of_a_coded_answer_that_tells_a_secret(
