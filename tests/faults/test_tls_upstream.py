@@ -270,3 +270,16 @@ def test_uploads_over_tls_leave_no_open_file(
         worker.recorded(4 * (len(opened) + 1))
         opened.append(len(list(Path(f"/proc/{worker.process.pid}/fd").iterdir())))
     assert opened[-1] <= opened[0] + 1, opened
+
+
+def test_a_body_refused_over_tls_is_not_written_to_its_end(
+    authority: Authority, start_worker: Start, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    upstream = _Refusing(authority.server_context("IP:127.0.0.1"))
+    monkeypatch.setenv("SSL_CERT_FILE", str(authority.certificate))
+    worker = start_worker(settings_to(upstream.base_url))
+    body = b'{"input":"' + b"x" * (24 << 20) + b'","model":"m"}'  # its route is known at its end
+    got = call(worker.port, request_bytes("/v1/embeddings", body))
+    upstream.close()
+    assert (got.status, got.body) == (413, b"too large")
+    assert capfd.readouterr().err.count("socket.send() raised exception") < 40
