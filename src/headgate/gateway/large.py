@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 MEMBERS = frozenset(("stream", "stream_options", "prompt", "variables", *USED)) | MODEL_SPELLINGS | OTHER_MODELS
 _PIECE_BYTES = 64 << 10
 _TURN_BYTES = 1 << 20
-"""How much is sent before others have their turn: an upstream may take all at once, and asyncio takes all there is for a
-TLS connection that broke, until it can say so."""
+"""How much is sent before others have their turn: an upstream may take all at once, and asyncio takes all there is for
+a TLS connection that broke, until it can say so."""
 _AHEAD_IN_MEMORY_BYTES = 1 << 20
 _AGAIN_BYTES = 4 << 20
 """How much of a body is kept in memory, where the disk is full, so that another upstream could have the whole."""
