@@ -1,6 +1,7 @@
 """Upstreams behind TLS: the system's trust decides, and what it does not trust is said plainly and never called."""
 
 import json
+import os
 import shutil
 import socket
 import ssl
@@ -16,10 +17,11 @@ from websockets.sync.client import connect
 from headgate.core.settings import Settings, Timeout, Upstream
 from support.authority import Authority
 from support.client import call, read_answer, request_bytes
+from support.memory import most_resident_bytes
 from support.server import RunningServer
 from support.settings import settings_for
 from support.sockets import TalkingUpstream
-from support.upstream import STREAM_HEAD, ScriptedUpstream, answer, chunk
+from support.upstream import STREAM_HEAD, Script, ScriptedUpstream, answer, chunk
 from support.worker import WorkerProcess
 
 pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="no openssl command to make certificates with")
@@ -195,3 +197,89 @@ def test_an_upstream_that_refuses_a_body_and_closes_at_once_is_heard(
             heard.append((got.status, got.body))
     upstream.close()
     assert heard == [(413, b"too large")] * 20
+
+
+class _Flooding:
+    """An upstream that begins an answer, says that its side of TLS has ended, and goes on sending for ever."""
+
+    def __init__(self, tls: ssl.SSLContext) -> None:
+        self._tls = tls
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.base_url = f"https://127.0.0.1:{self._listener.getsockname()[1]}/v1"
+        self.is_flooding, self.is_over = threading.Event(), threading.Event()
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self) -> None:
+        with self._listener:
+            connection, _ = self._listener.accept()
+        with self._tls.wrap_socket(connection, server_side=True) as link:
+            while b"xxx" not in link.recv(16 << 10):
+                pass
+            link.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 900\r\n\r\nhalf")
+            with socket.socket(fileno=os.dup(link.fileno())) as raw, suppress(OSError):
+                link.settimeout(0.01)
+                with suppress(OSError):  # it waits for the other side's end
+                    link.unwrap()
+                raw.settimeout(1.0)
+                self.is_flooding.set()
+                while not self.is_over.is_set():
+                    raw.send((b"\x17\x03\x03\x40\x00" + b"x" * (16 << 10)) * 40)
+
+    def close(self) -> None:
+        self.is_over.set()
+
+
+def test_an_upstream_that_sends_on_behind_its_end_holds_nobody_up(
+    authority: Authority, start_worker: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upstream = _Flooding(authority.server_context("IP:127.0.0.1"))
+    monkeypatch.setenv("SSL_CERT_FILE", str(authority.certificate))
+    worker = start_worker(settings_to(upstream.base_url))
+    head = b"POST /v1/files HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: audio/wav\r\nContent-Length: %d\r\n\r\n"
+    before = most_resident_bytes(worker.process.pid)
+    with worker.connect() as client:
+        client.sendall(head % (8 << 20) + b"x" * (1 << 20))
+        assert not read_answer(client).is_whole
+    assert upstream.is_flooding.is_set()
+    for _ in range(3):
+        assert call(worker.port, request_bytes("/healthz", b"", method="GET"), method="GET").status == 200
+    upstream.close()
+    assert most_resident_bytes(worker.process.pid) - before < 32 << 20
+
+
+def test_uploads_over_tls_leave_no_open_file(
+    authority: Authority,
+    start_worker: Start,
+    upstream_with: Callable[[str], ScriptedUpstream],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(authority.certificate))
+    upstream = upstream_with("IP:127.0.0.1")
+    worker = start_worker(settings_to(upstream.base_url))
+    head = b"POST /v1/files HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: audio/wav\r\nContent-Length: %d\r\n\r\n"
+    body = b"x" * (1 << 20)
+    whole = answer(b"{}", extra="connection: close\r\n")
+    scripts: list[Script] = [whole, [b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhalf", "close"], ["reset"]]
+    opened: list[int] = []
+    for _ in range(3):
+        for script in scripts:
+            upstream.script(script)
+            call(worker.port, head % len(body) + body)
+        with worker.connect() as client:  # it leaves within its body
+            client.sendall(head % len(body) + body[:200_000])
+        worker.recorded(4 * (len(opened) + 1))
+        opened.append(len(list(Path(f"/proc/{worker.process.pid}/fd").iterdir())))
+    assert opened[-1] <= opened[0] + 1, opened
+
+
+def test_a_body_refused_over_tls_is_not_written_to_its_end(
+    authority: Authority, start_worker: Start, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    upstream = _Refusing(authority.server_context("IP:127.0.0.1"))
+    monkeypatch.setenv("SSL_CERT_FILE", str(authority.certificate))
+    worker = start_worker(settings_to(upstream.base_url))
+    body = b'{"input":"' + b"x" * (24 << 20) + b'","model":"m"}'  # its route is known at its end
+    got = call(worker.port, request_bytes("/v1/embeddings", body))
+    upstream.close()
+    assert (got.status, got.body) == (413, b"too large")
+    assert capfd.readouterr().err.count("socket.send() raised exception") < 40

@@ -7,11 +7,13 @@ import threading
 import zlib
 from collections.abc import Iterator
 from contextlib import suppress
+from itertools import count
 
 import pytest
 
 from headgate.core.settings import Route, Target, Upstream
 from support.client import Got, call, read_answer, request_bytes
+from support.memory import resident_bytes
 from support.server import eventually
 from support.settings import QUICK, settings_for
 from support.upstream import STREAM_HEAD, ScriptedUpstream, answer, chunk, stream
@@ -275,3 +277,27 @@ def test_what_only_the_upstream_can_judge_passes(
     got = call(worker.port, chat(body))
     assert (got.status, upstream.seen[0].body) == (200, body)
     assert json.loads(got.body) == {"a": 1}
+
+
+def test_an_answer_that_lists_its_length_as_hop_by_hop_still_ends(
+    worker: WorkerProcess, upstream: ScriptedUpstream
+) -> None:
+    upstream.script(answer(b'{"model":"m"}', extra="connection: content-length, x-hop\r\nx-hop: 1\r\n"))
+    with worker.connect() as client:
+        for _ in range(2):
+            client.sendall(request_bytes())
+            got = read_answer(client)
+            assert (got.status, got.header("content-length"), got.body) == (200, "13", b'{"model":"m"}')
+            assert got.header("x-hop") is None
+
+
+def test_long_names_of_answers_fields_are_not_kept(worker: WorkerProcess, upstream: ScriptedUpstream) -> None:
+    numbers = count()
+    upstream.reply_with = lambda seen: answer(b"{}", extra=f"x-{next(numbers)}-{'n' * 60_000}: 1\r\n")
+    with worker.connect() as client:
+        for at in range(400):
+            client.sendall(request_bytes())
+            assert read_answer(client).status == 200
+            if at == 20:
+                before = resident_bytes(worker.process.pid)
+    assert resident_bytes(worker.process.pid) - before < 12 << 20

@@ -228,3 +228,23 @@ def test_many_events_in_one_read_and_events_over_many_reads_are_understood(
     upstream.script(stream(*[big[start : start + 50_000] for start in range(0, len(big), 50_000)], usage))
     call(worker.port, request_bytes(body=STREAM_BODY))
     assert [json.loads(final.usage_raw or "")["prompt_tokens"] for final in worker.recorded(2)] == [3, 3]
+
+
+@pytest.mark.parametrize("scheme", ["Bearer ", "BEARER ", "Bearer   ", "Token ", "Basic ", ""])
+def test_an_answer_that_tells_the_callers_credential_is_logged_without_it(
+    worker: WorkerProcess, upstream: ScriptedUpstream, scheme: str
+) -> None:
+    secret = "sk-of-the-caller-0123456789"
+    upstream.script(answer(f'{{"error":"no such key: {secret}"}}'.encode(), status="401 Unauthorized"))
+    assert call(worker.port, request_bytes(headers={"authorization": scheme + secret})).status == 401
+    (final,) = worker.recorded()
+    assert worker.bodies(final.request_id).response == b'{"error":"no such key: [removed by headgate]"}'
+
+
+def test_each_of_several_credentials_is_kept_from_the_log(worker: WorkerProcess, upstream: ScriptedUpstream) -> None:
+    secrets = ["sk-of-the-caller", "sk-of-the-caller-0123456789", "sk-another-0123456789", "AIza-0123456789"]
+    upstream.script(answer(" ".join(secrets).encode(), media="text/plain"))
+    names = ["authorization", "Authorization", "x-api-key", "x-goog-api-key"]
+    assert call(worker.port, request_bytes(headers=dict(zip(names, secrets, strict=True)))).status == 200
+    (final,) = worker.recorded()
+    assert worker.bodies(final.request_id).response == b" ".join([b"[removed by headgate]"] * 4)

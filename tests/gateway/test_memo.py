@@ -2,14 +2,14 @@
 
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import httptools
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headgate.core.settings import Server, Settings, Upstream
+from headgate.core.settings import Route, Server, Settings, Target, Upstream
 from headgate.gateway.head import RequestHead
 from headgate.gateway.memo import Memo
 from headgate.wire.endpoints import place_of
@@ -244,3 +244,79 @@ def test_what_follows_a_known_head_is_judged_by_itself(
     assert call(worker.port, good.replace(b'{"model"', b'["model"')).status == 400
     assert call(worker.port, good).status == 200
     assert len(upstream.seen) == 2
+
+
+def test_a_known_head_goes_on_as_the_settings_of_now_say(
+    start_worker: Start, upstream: ScriptedUpstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("FIRST", "SECOND"):
+        monkeypatch.setenv(f"HEADGATE_TEST_{name}", f"sk-{name.lower()}-0123456789")
+    first, second = (
+        Upstream(name="main", kind="openai", base_url=upstream.base_url, api_key_env=f"HEADGATE_TEST_{name}")
+        for name in ("FIRST", "SECOND")
+    )
+    upstream.script(_ANSWER)
+    asked = request_bytes(headers={"authorization": "Bearer sk-of-the-caller-01"})
+    credentials, paths, extras = [], [], []
+    worker = start_worker(settings_for(first))
+    for main in (
+        first,
+        second,
+        replace(first, auth="caller", api_key_env=None),
+        replace(second, headers={"x-extra": "1"}),
+        replace(first, base_url=f"{upstream.base_url}/deeper"),
+    ):
+        worker.publish(settings_for(main))
+        worker.taken_over()
+        for _ in range(3):
+            assert call(worker.port, asked).status == 200
+        told = {seen.head for seen in upstream.seen[-2:]}
+        assert len(told) == 1
+        seen = upstream.seen[-1]
+        credentials.append((seen.header("authorization") or "").removeprefix("Bearer "))
+        paths.append(seen.request_line.split()[1])
+        extras.append(seen.header("x-extra"))
+    stored = ["sk-first-0123456789", "sk-second-0123456789"]
+    assert credentials == [*stored, "sk-of-the-caller-01", stored[1], stored[0]]
+    assert paths == [b"/v1/chat/completions"] * 4 + [b"/v1/deeper/chat/completions"]
+    assert extras == [None, None, None, "1", None]
+
+
+def test_a_known_head_goes_to_each_target_with_its_own_credential_and_length(
+    start_worker: Start,
+    upstream: ScriptedUpstream,
+    second_upstream: ScriptedUpstream,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("HEADGATE_TEST_FIRST", "sk-first-0123456789")
+    monkeypatch.setenv("HEADGATE_TEST_SECOND", "sk-second-0123456789")
+    one = Upstream(name="one", kind="openai", base_url=upstream.base_url, api_key_env="HEADGATE_TEST_FIRST")
+    two = Upstream(name="two", kind="openai", base_url=second_upstream.base_url, api_key_env="HEADGATE_TEST_SECOND")
+    targets = (Target(upstream="one"), Target(upstream="two", model="another-model"))
+    worker = start_worker(settings_for(one, two, routes=(Route(model="m", targets=targets, fallback_on=(500,)),)))
+    upstream.script(answer(b"{}", status="500 Internal Server Error"))
+    second_upstream.script(_ANSWER)
+    for _ in range(3):
+        assert call(worker.port, request_bytes()).status == 200
+    for seen, key in ((upstream.seen, "sk-first-0123456789"), (second_upstream.seen, "sk-second-0123456789")):
+        assert [one.header("authorization") for one in seen] == [f"Bearer {key}"] * 3
+        assert [one.header("content-length") for one in seen] == [str(len(one.body)) for one in seen]
+    assert b'"another-model"' in second_upstream.seen[-1].body
+
+
+def test_what_the_log_says_of_one_call_is_not_said_of_the_next_with_the_same_head(
+    worker: WorkerProcess, upstream: ScriptedUpstream
+) -> None:
+    upstream.script(_ANSWER)
+    headers = [{"x-headgate-session": "s1", "x-headgate-tag-a": "1"}, {"x-headgate-session": "s2"}, {}]
+    with worker.connect() as client:
+        for at in range(9):
+            client.sendall(request_bytes(body=_asked(5), headers={"user-agent": "u", **headers[at % 3]}))
+            assert read_answer(client).status == 200
+        client.sendall(request_bytes(body=b'{"model":"n","messages":[]      }', headers={"user-agent": "u"}))
+        assert read_answer(client).status == 200
+    finals = sorted(worker.recorded(10), key=lambda final: final.sequence)
+    said = [("s1", {"a": "1"}), ("s2", None), (None, None)] * 3
+    assert [(final.session_id, final.tags) for final in finals] == [*said, (None, None)]
+    assert [final.model_requested for final in finals] == ["m"] * 9 + ["n"]
+    assert len({final.request_id for final in finals}) == 10

@@ -1,6 +1,7 @@
 """Content encodings undone on any byte split, bounded, never raising."""
 
 import gzip
+import random
 import sys
 import tracemalloc
 import zlib
@@ -46,6 +47,32 @@ def test_decoding_does_not_depend_on_the_byte_split(encoding: str, at: list[int]
     pieces = [data[a:b] for a, b in zip([0, *places], [*places, len(data)], strict=True)]
     assert decoded(encoding, pieces) == (TEXT, None)
     assert decoded(encoding, [data[i : i + 1] for i in range(len(data))]) == (TEXT, None)
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "br", "zstd"])
+@pytest.mark.parametrize("is_dense", [True, False], ids=["dense", "loose"])
+def test_a_body_of_megabytes_is_decoded_to_its_end(encoding: str, is_dense: bool) -> None:
+    plain = random.Random(1).randbytes(1 << 20) if is_dense else TEXT * 100
+    pack: Any = {"gzip": gzip.compress, "br": lambda data: brotli.compress(data, quality=4), "zstd": zstandard.compress}
+    packed = pack[encoding](plain)
+    assert decoded(encoding, [packed], 32 << 20) == (plain, None)
+    assert decoded(encoding, [packed[:70_000], packed[70_000:]], 32 << 20) == (plain, None)
+
+
+def test_a_long_zstd_body_is_not_copied_again_for_each_slice_of_it() -> None:
+    class Counted(bytes):
+        """Counts what is cut out of it."""
+
+        copied = 0
+
+        def __getitem__(self, key: Any) -> Any:
+            found = Counted(super().__getitem__(key))
+            Counted.copied += len(found)
+            return found
+
+    packed = Counted(zstandard.compress(random.Random(1).randbytes(1 << 20)))
+    assert len(decoded("zstd", [packed], 32 << 20)[0]) == 1 << 20
+    assert Counted.copied < 2 * len(packed)
 
 
 def test_flushed_pieces_come_out_at_once() -> None:

@@ -4,8 +4,6 @@ from headgate.core.errors import MalformedRequest
 from headgate.wire.decode import BodyDecoder
 
 _LIMIT_BYTES = 16 << 20
-_SLICE_BYTES = 4 << 10
-"""What is decoded at once: behind the end of each part of a body, the rest of the slice is copied."""
 _MARK = b"\xef\xbb\xbf"
 
 
@@ -15,10 +13,7 @@ def readable(body: bytes, coding: str | None) -> bytes:
     Raises MalformedRequest over a coding that cannot be read, or is read to more than 16 MiB.
     """
     decoder = BodyDecoder(coding, _LIMIT_BYTES)
-    if len(body) <= _SLICE_BYTES or coding is None:
-        read = decoder.feed(body)
-    else:
-        read = b"".join(decoder.feed(body[at : at + _SLICE_BYTES]) for at in range(0, len(body), _SLICE_BYTES))
+    read = decoder.feed(body)
     if decoder.note is not None:
         raise MalformedRequest(
             f"the request body cannot be read: {decoder.note}.",

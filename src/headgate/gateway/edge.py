@@ -18,7 +18,7 @@ from headgate.gateway.head import STATUS_LINES, Headers, RequestHead
 from headgate.gateway.model_call import ModelCall
 from headgate.gateway.relay import Relay
 from headgate.gateway.reply import Reply
-from headgate.gateway.sockets import peer_has_closed
+from headgate.gateway.sockets import half_close, peer_has_closed
 from headgate.gateway.upstream import read_less
 from headgate.gateway.worker import Worker
 from headgate.wire.endpoints import Place, place_of
@@ -407,8 +407,7 @@ class EdgeProtocol(HttpToolsProtocol):
         """
         self._is_lingering = True
         self._since_s = monotonic_s()
-        if self.transport.can_write_eof():
-            self.transport.write_eof()
+        half_close(self.transport)
 
     def _reject(self, error: BaseException | None, parser_text: str = "") -> None:
         """Answer 400 or its like to what is no request for us, and close."""

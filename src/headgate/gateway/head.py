@@ -24,6 +24,8 @@ SECRET_LEAST_BYTES = 8
 """Shorter ones are no secrets; to remove them would spoil what is logged."""
 _COOKIE = b"__Host-headgate="
 """The session of our pages (`headgate.control.session`)."""
+_NOT_LISTED = frozenset((b"close", b"keep-alive", b"content-length"))
+"""Without its length an answer would end with its connection, and what follows on that be taken for a part of it."""
 _NOTED_OF_ANSWERS = HOP_BY_HOP | {
     *(b"content-length", b"content-type", b"content-encoding", b"x-request-id", b"request-id")
 }
@@ -135,10 +137,14 @@ class RequestHead:
         """The credentials it carries, ours and the caller's own; they must not reach the disk."""
         found = self._secrets
         if found is None:
-            values = [value.removeprefix(b"Bearer ").removeprefix(b"bearer ") for _, value in self.credentials()]
-            if (own := self.own.get(b"key")) is not None:
-                values.append(own)
-            found = self._secrets = tuple(value for value in values if len(value) >= SECRET_LEAST_BYTES)
+            lines = (
+                self._lines[at].partition(b": ") for at in self._credentials_at
+            )  # of two of a name `noted` has one
+            fields = [*self.credentials(), *((name.lower(), value) for name, _, value in lines)]
+            values = {_without_scheme(value) if name == b"authorization" else value for name, value in fields}
+            values.add(self.own.get(b"key", b""))
+            long = [value for value in values if len(value) >= SECRET_LEAST_BYTES]
+            found = self._secrets = tuple(sorted(long, key=len, reverse=True))  # one may begin another
         return found
 
     @property
@@ -219,18 +225,24 @@ class RequestHead:
             lines.append(credential)
 
 
+def _without_scheme(value: bytes) -> bytes:
+    """What follows `Bearer`, `Token` or the like, however it is spelt; all of it where there is one word."""
+    words = value.split(None, 1)
+    return words[-1].strip() if words else b""
+
+
 class _Kinds(dict[bytes, bytes]):
     """What the name of an answer's field asks for, by its spelling: itself in lower case, or empty: it passes."""
 
     def __missing__(self, name: bytes) -> bytes:
         lowered = name.lower()
         kind = lowered if lowered in _NOTED_OF_ANSWERS or lowered.startswith(_OWN_PREFIX) else b""
-        if len(self) < _KINDS_LIMIT:  # upstreams use few names
+        if len(self) < _KINDS_LIMIT and len(name) <= _KIND_BYTES:  # upstreams use few names, and short ones
             self[name] = kind
         return kind
 
 
-_KINDS_LIMIT = 1024
+_KINDS_LIMIT, _KIND_BYTES = 1024, 64
 _kinds = _Kinds()
 
 
@@ -270,7 +282,7 @@ class ResponseHead:
                 self._note(kind, value)
             lines.append(name + b": " + value + b"\r\n")
         if listed and listed.lower() not in (b"keep-alive", b"close"):
-            names = {token.strip().lower() for token in listed.split(b",")} - {b"close", b"keep-alive"}
+            names = {token.strip().lower() for token in listed.split(b",")} - _NOT_LISTED
             lines = [line for line in lines if line.partition(b":")[0].lower() not in names]
         self.lines: list[bytes] = lines
 

@@ -5,6 +5,7 @@ Clients of both vendors write the model's name behind the messages, so the route
 in memory is a piece at a time; what can be asked of the body is its first-level members (`headgate.wire.members`).
 """
 
+import asyncio
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 
 MEMBERS = frozenset(("stream", "stream_options", "prompt", "variables", *USED)) | MODEL_SPELLINGS | OTHER_MODELS
 _PIECE_BYTES = 64 << 10
+_TURN_BYTES = 1 << 20
+"""How much is sent before others have their turn: an upstream may take all at once, and asyncio takes all there is for
+a TLS connection that broke, until it can say so."""
 _AHEAD_IN_MEMORY_BYTES = 1 << 20
 _AGAIN_BYTES = 4 << 20
 """How much of a body is kept in memory, where the disk is full, so that another upstream could have the whole."""
@@ -148,7 +152,11 @@ class LargeBody:
         if connection is None or not connection.is_sending:
             return
         transport = connection.transport
+        turn_ends_at = self._sent_at + _TURN_BYTES
         while not connection.is_write_paused and connection.sink is not None and not transport.is_closing():
+            if self._sent_at >= turn_ends_at:
+                asyncio.get_running_loop().call_soon(self._pump)
+                break
             data = self._next()
             if data is None:
                 break

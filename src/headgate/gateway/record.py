@@ -139,7 +139,8 @@ def _answer(tee: "Tee", final: FinalRecord, limit: int) -> bytes:
     final.response_encoding = None
     if len(plain) > limit:
         final.capture = "truncated"
-        final.fold_note = f"answer: {limit} of {len(plain)} decoded bytes kept"
+        cut = f"answer: {limit} of {len(plain)} decoded bytes kept"
+        final.fold_note = cut if final.fold_note is None else f"{final.fold_note}; {cut}"
     return plain[:limit]
 
 

@@ -7,12 +7,15 @@ import ssl
 import struct
 from collections.abc import Iterator
 from contextlib import suppress
+from itertools import chain
 
 _TCP_INFO = getattr(socket, "TCP_INFO", None)  # Linux has it
 _CLOSED_STATES = frozenset((7, 8, 9, 11))
 """CLOSE, CLOSE_WAIT, LAST_ACK, CLOSING (include/net/tcp_states.h): the peer has sent its end, or a reset."""
 
 _RESET = struct.pack("ii", 1, 0)
+_UNREAD_LIMIT_BYTES = 8 << 20
+"""What a kernel holds for one connection at most; a peer that goes on sending is not listened to for ever."""
 
 
 def reset_on_close(transport: asyncio.BaseTransport) -> None:
@@ -25,7 +28,8 @@ def reset_on_close(transport: asyncio.BaseTransport) -> None:
 def half_close(transport: asyncio.Transport) -> None:
     """Send our end, and go on reading, where ``transport`` can and is not closing anyway."""
     if transport.can_write_eof() and not transport.is_closing():
-        transport.write_eof()
+        with suppress(OSError):  # the peer has reset the connection
+            transport.write_eof()
 
 
 def second_hand(transport: asyncio.BaseTransport) -> socket.socket | None:
@@ -50,8 +54,10 @@ def unread(transport: asyncio.BaseTransport, second: socket.socket | None) -> It
 
 
 def _pieces(fd: int) -> Iterator[bytes]:
+    left = _UNREAD_LIMIT_BYTES
     with suppress(OSError):  # no more of it
-        while data := os.read(fd, 1 << 16):
+        while left > 0 and (data := os.read(fd, 1 << 16)):
+            left -= len(data)
             yield data
 
 
@@ -61,11 +67,16 @@ def _decrypted(transport: asyncio.BaseTransport, second: socket.socket) -> Itera
     session = transport.get_extra_info("ssl_object")
     if incoming is None or session is None:
         return
-    for data in _pieces(second.fileno()):
+    for data in chain((b"",), _pieces(second.fileno())):  # what came before may wait to be decrypted
         incoming.write(data)
-        with suppress(ssl.SSLError):  # the rest of a record has not come
+        try:
             while plain := session.read(1 << 16):
                 yield plain
+        except ssl.SSLWantReadError:
+            continue  # the rest of a record has not come
+        except ssl.SSLError:
+            return  # damaged
+        return  # its end was said: what follows is nobody's
 
 
 def peer_has_closed(transport: asyncio.Transport) -> bool:

@@ -99,12 +99,12 @@ class Tee:
         return False
 
     def _look_for_secrets(self, plain: bytes) -> None:
-        looked_at = self._looked_at + plain
-        for secret in self._secrets:
-            if secret in looked_at:
-                self.has_secret = True
-        longest = max(map(len, self._secrets), default=1)
-        self._looked_at = looked_at[max(0, len(looked_at) - longest + 1) :]
+        if self.has_secret or not self._secrets:
+            return
+        reach = max(map(len, self._secrets)) - 1
+        seam = self._looked_at + plain[:reach]
+        self.has_secret = any(secret in plain or secret in seam for secret in self._secrets)
+        self._looked_at = plain[-reach:] if len(plain) >= reach else seam[-reach:]
 
     def _flush(self) -> None:
         batch, self._batch, self._batch_bytes = self._batch, [], 0

@@ -358,7 +358,7 @@ class Pool:
         ):
             connection.idle_since_s = monotonic_s()
             self._idle.append(connection)
-        else:
+        elif not connection.transport.is_closing():  # asyncio's TLS can be closed once
             connection.transport.close()
 
     def forget(self, connection: UpstreamConnection) -> None:

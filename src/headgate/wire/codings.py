@@ -35,9 +35,12 @@ class _Brotli:
 
     def pieces(self, data: bytes) -> Iterator[bytes]:
         try:
-            yield self._decoder.process(data, output_buffer_limit=_PIECE_BYTES)
-            while not self._decoder.can_accept_more_data():
-                yield self._decoder.process(b"", output_buffer_limit=_PIECE_BYTES)
+            piece = self._decoder.process(data, output_buffer_limit=_PIECE_BYTES)
+            yield piece
+            # It may have taken all of the input and still hold output, of which only a full piece tells.
+            while len(piece) >= _PIECE_BYTES or not self._decoder.can_accept_more_data():
+                piece = self._decoder.process(b"", output_buffer_limit=_PIECE_BYTES)
+                yield piece
         except self._library.error as error:
             raise CodingError(str(error)) from error
 
@@ -49,16 +52,18 @@ class _Zstd:
         self._frames = 0
 
     def pieces(self, data: bytes) -> Iterator[bytes]:
-        while data:
+        at = 0
+        while at < len(data):
             if self._decoder is None:  # a body may have several frames
                 self._decoder = self._library.ZstdDecompressor(max_window_size=_WINDOW_BYTES).decompressobj()
-            part, data = data[:_SLICE_BYTES], data[_SLICE_BYTES:]
+            part = data[at : at + _SLICE_BYTES]
+            at += len(part)
             try:
                 yield self._decoder.decompress(part)
             except self._library.ZstdError as error:
                 raise CodingError(str(error)) from error
             if self._decoder.eof:
-                data = self._decoder.unused_data + data
+                at -= len(self._decoder.unused_data)
                 self._decoder = None
                 self._frames += 1
                 if self._frames > MOST_PARTS:

@@ -8,6 +8,8 @@ import zlib
 from headgate.wire.codings import MOST_PARTS, CodingError, Stream, stream_of
 
 _GZIP, _ZLIB, _RAW = 31, 15, -15
+_SLICE_BYTES = 4 << 10
+"""What is inflated at once: behind the end of each part of a body, the rest of the slice is copied."""
 _WINDOW = {"gzip": _GZIP, "x-gzip": _GZIP, "deflate": _ZLIB}
 
 
@@ -44,8 +46,10 @@ class BodyDecoder:
             return b"" if self.note else data
         out: list[bytes] = []
         try:
-            while data and self.note is None and not self._ended:
-                data = self._inflate(data, out)
+            for at in range(0, len(data), _SLICE_BYTES):
+                rest = data[at : at + _SLICE_BYTES]
+                while rest and self.note is None and not self._ended:
+                    rest = self._inflate(rest, out)
         except zlib.error as error:
             self.note = f"the encoded body is damaged: {error}"[:200]
         return b"".join(out)
