@@ -372,6 +372,8 @@ def test_the_version_recorded_is_the_version_sent_while_the_alias_moves_every_50
     push(moving, "racing", "First text.", "Second text.")
     move(moving, "racing", "production", 1)
     answers_one(moving, "racing@production")
+    with client_of(moving) as client:
+        call(client, "racing@production", "warm-up")  # the SDK is imported, part by part, with its first call
     over = threading.Event()
 
     def keep_calling(thread: int) -> list[Told]:

@@ -15,7 +15,8 @@ class Later:
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):  # pytest asks everything in a file whether it is a fixture
             raise AttributeError(name)
-        if self._name not in sys.modules:
-            import_module(self._name)
+        is_new = self._name not in sys.modules
+        module = import_module(self._name)  # waits where another thread is importing it
+        if is_new:
             gc.freeze()  # what was imported stays: statsmodels asks for a collection in each Holm correction
-        return getattr(sys.modules[self._name], name)
+        return getattr(module, name)
