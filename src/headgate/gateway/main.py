@@ -21,6 +21,7 @@ from headgate.core.terminal import TerminalHandler
 from headgate.core.unhurried import Unhurried
 from headgate.gateway.app import create_app
 from headgate.gateway.edge import EdgeProtocol, protocol_for
+from headgate.gateway.sockets import stop_accepting
 from headgate.gateway.worker import Worker
 
 _FILES = 65536
@@ -55,6 +56,7 @@ class _Server(Unhurried, uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._worker.is_draining = True
+        await stop_accepting(self.servers)
         await super().shutdown(sockets)
         self._worker.stop_waiting()
 

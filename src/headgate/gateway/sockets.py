@@ -5,7 +5,7 @@ import os
 import socket
 import ssl
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from itertools import chain
 
@@ -13,6 +13,8 @@ _TCP_INFO = getattr(socket, "TCP_INFO", None)  # Linux has it
 _CLOSED_STATES = frozenset((7, 8, 9, 11))
 """CLOSE, CLOSE_WAIT, LAST_ACK, CLOSING (include/net/tcp_states.h): the peer has sent its end, or a reset."""
 
+_ACCEPTING_TURNS = 3
+"""Of the event loop, within which an accepted connection gets its transport."""
 _RESET = struct.pack("ii", 1, 0)
 _UNREAD_LIMIT_BYTES = 8 << 20
 """What a kernel holds for one connection at most; a peer that goes on sending is not listened to for ever."""
@@ -77,6 +79,20 @@ def _decrypted(transport: asyncio.BaseTransport, second: socket.socket) -> Itera
         except ssl.SSLError:
             return  # damaged
         return  # its end was said: what follows is nobody's
+
+
+async def stop_accepting(servers: Iterable[asyncio.Server]) -> None:
+    """Leave further connections to others that listen on the same sockets, and take on those already accepted.
+
+    asyncio drops a connection that was accepted in the turn of the event loop before `Server.close` (seen in 3.11: an
+    AssertionError, and a reset for the client).
+    """
+    loop = asyncio.get_running_loop()
+    for server in servers:
+        for listener in server.sockets:
+            loop.remove_reader(listener.fileno())
+    for _ in range(_ACCEPTING_TURNS):
+        await asyncio.sleep(0)
 
 
 def peer_has_closed(transport: asyncio.Transport) -> bool:
