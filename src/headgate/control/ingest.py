@@ -1,17 +1,16 @@
 """From spool to log: read, price, store, exactly once; a start whose writer died becomes a row of its own."""
 
-import asyncio
 import logging
 import os
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from headgate.control.own_thread import run_in_own_thread
 from headgate.control.rebuild import rebuild
 from headgate.control.record_rows import Priced, interrupted_row, row_of
 from headgate.control.starts import OpenStart, recovered_starts
@@ -148,16 +147,9 @@ class Ingest:
     # ------------------------------------------------------------------ the loop
 
     async def run(self, bell: Bell | None = None) -> None:
-        """Step until ``stop``, in a thread of its own: handing each step to one costs more than a step without news.
-        ``bell``: workers ring it when they have recorded something.
-        """
+        """Step until ``stop``. ``bell``: workers ring it when they have recorded something."""
         self._bell = bell
-        thread = ThreadPoolExecutor(1, thread_name_prefix="headgate-ingest")
-        try:
-            await asyncio.get_running_loop().run_in_executor(thread, self._step_until_stopped)
-        finally:
-            self.stop()
-            thread.shutdown(wait=False)
+        await run_in_own_thread("headgate-ingest", self._step_until_stopped, self.stop)
 
     def _step_until_stopped(self) -> None:
         """Waits when there was nothing: ``POLL_S`` at first, longer once it is quiet or the log is in trouble; and

@@ -1,15 +1,14 @@
 """The log's housekeeping, one job at a time: sealing, deletion, retention, merging."""
 
-import asyncio
 import logging
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 from headgate.control.deletion import compact, is_pending, purge
 from headgate.control.ingest import Ingest
+from headgate.control.own_thread import run_in_own_thread
 from headgate.control.retention import retain
 from headgate.control.seal import merge_days, seal
 from headgate.control.tally import merged_text
@@ -66,13 +65,8 @@ class Jobs:
         )
 
     async def run(self) -> None:
-        """Run what is due until ``stop``, in a thread of their own."""
-        thread = ThreadPoolExecutor(1, thread_name_prefix="headgate-jobs")
-        try:
-            await asyncio.get_running_loop().run_in_executor(thread, self._step_until_stopped)
-        finally:
-            self.stop()
-            thread.shutdown(wait=False)
+        """Run what is due until ``stop``."""
+        await run_in_own_thread("headgate-jobs", self._step_until_stopped, self.stop)
 
     def _step_until_stopped(self) -> None:
         while not self._stopping.is_set():

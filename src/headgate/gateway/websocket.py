@@ -13,12 +13,10 @@ from headgate.core.ids import monotonic_ns, monotonic_s, now_us
 from headgate.gateway import record
 from headgate.gateway.auth import check_model, principal_of
 from headgate.gateway.copies import Copy
-from headgate.gateway.head import STATUS_LINES, Headers, RequestHead
-from headgate.gateway.incoming import Client
+from headgate.gateway.head import STATUS_LINES, Headers
 from headgate.gateway.intake import describe
 from headgate.gateway.outgoing import Outgoing
 from headgate.gateway.relay import Relay
-from headgate.gateway.reply import Reply
 from headgate.gateway.route import check_path
 from headgate.gateway.socket_connection import SocketConnection
 from headgate.gateway.socket_guard import SocketGuard
@@ -28,9 +26,8 @@ from headgate.gateway.sockets import half_close, peer_has_closed
 from headgate.gateway.tee import SocketTee
 from headgate.gateway.turns import Turns
 from headgate.gateway.upstream import UpstreamConnection
-from headgate.gateway.worker import UpstreamHandle, Worker
+from headgate.gateway.worker import UpstreamHandle
 from headgate.spool.record import Outcome
-from headgate.wire.endpoints import Place
 from headgate.wire.envelope import error_body
 from headgate.wire.ws_frames import FrameReader, Message, close_of, frame, inflaters
 
@@ -86,24 +83,15 @@ class SocketRelay(Relay):
 
     _connection_kind = SocketConnection
 
-    def __init__(
-        self,
-        client: Client,
-        worker: Worker,
-        place: Place,
-        method: bytes,
-        target: bytes,
-        head: RequestHead,
-        reply: Reply,
-    ) -> None:
-        super().__init__(client, worker, place, method, target, head, reply)
-        reply.keep_alive = False
+    def _clear(self) -> None:
+        super()._clear()
+        self.reply.keep_alive = False
         self._early = bytearray()  # what the client sent before the upstream switched
         self._is_held_back = False  # the upstream reads slowly, so the client is not read
         self._held_until_s = _NEVER
         self._closed: tuple[str, int | None, str] | None = None  # by whom first, code, reason
         self._guard: SocketGuard | None = None
-        self._snapshot = worker.snapshot
+        self._snapshot = self.worker.snapshot
         self._turns: Turns | Lines | None = None
         self._readers = (FrameReader(is_masked=True), FrameReader(is_masked=False))
         self._undurable: list[bytes] = []  # what waits for a record to be on disk (durability group)

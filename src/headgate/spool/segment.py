@@ -216,7 +216,7 @@ class MappedSegment:
         try:
             _allocate(self._fd, capacity)
             self._map = mmap.mmap(self._fd, capacity)
-            self._map.madvise(mmap.MADV_RANDOM)
+            self._map.madvise(mmap.MADV_RANDOM)  # a touch brings one page, not the zeros of megabytes behind it
             self._map[:HEADER_BYTES] = pack_segment_header(worker=worker, number=number, spool_id=spool_id)
             # Takes the place of an unused segment of this number, if there is one.
             os.rename(temporary, self._path)
